@@ -1,1 +1,12 @@
-//! Connected side.
+//! The connected side of kolm: job and corpus in, one signed artifact out.
+//!
+//! Adds to `kolm_runtime` what needs a corpus, a backward pass or a network. It owns no format and no forward mathematics.
+#![forbid(unsafe_code)]
+
+pub mod bpe;
+pub mod cli;
+pub mod corpus;
+pub mod generate;
+pub mod job;
+pub mod pipeline;
+pub mod train;

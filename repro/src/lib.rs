@@ -1,1 +1,4 @@
-//! Harness.
+//! The harness: rebuilds, compares, and owns `golden/`.
+#![forbid(unsafe_code)]
+
+pub mod golden;

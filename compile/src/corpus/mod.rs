@@ -1,0 +1,1 @@
+//! Corpus: reading, checks, identifier scan, split.

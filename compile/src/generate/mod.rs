@@ -1,0 +1,1 @@
+//! Generators of this project's own text.

@@ -1,0 +1,1 @@
+//! Training: backward passes, tape, optimiser, checkpoints.

@@ -1,0 +1,1 @@
+//! The artifact: container, manifest, plan, receipt, keys, audit log.

@@ -1,0 +1,1 @@
+//! Eval pack, metrics, K-score, replay.

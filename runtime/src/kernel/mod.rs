@@ -1,0 +1,1 @@
+//! Kernels of numeric profile num-1.

@@ -1,0 +1,1 @@
+//! Models: decoders, encoders, adapters, tokenizers, and where they lie on disk.

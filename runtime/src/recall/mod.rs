@@ -1,0 +1,1 @@
+//! Recall index and exact search.
