@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper, SplitDelimiterBehavior};
+use tokenizers::{
+    OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper, SplitDelimiterBehavior,
+};
 
 /// Why a tokenizer could not be trained.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +75,10 @@ pub fn train<'a>(
 ///
 /// # Errors
 /// As [`train`].
-pub fn train_encoder<'a>(texts: impl IntoIterator<Item = &'a str>, vocabulary_size: usize) -> Result<Vec<u8>, BpeError> {
+pub fn train_encoder<'a>(
+    texts: impl IntoIterator<Item = &'a str>,
+    vocabulary_size: usize,
+) -> Result<Vec<u8>, BpeError> {
     let learned = learn(texts, vocabulary_size, &ENCODER_SPECIALS)?;
     let first = learned.tokens.len();
     let special = |name: &str, id: usize| {
@@ -131,7 +136,10 @@ fn learn<'a>(
             }
         }
         let Some((pair, _)) = best else {
-            return Err(BpeError::TooLittleText { found: learned.tokens.len() + special_tokens.len(), wanted: vocabulary_size });
+            return Err(BpeError::TooLittleText {
+                found: learned.tokens.len() + special_tokens.len(),
+                wanted: vocabulary_size,
+            });
         };
         let token = format!("{}{}", learned.tokens[pair.0 as usize], learned.tokens[pair.1 as usize]);
         // Two different merges can spell the same token; it keeps its first id.
@@ -184,7 +192,8 @@ fn words<'a>(
     let failed = |error: tokenizers::Error| BpeError::PreTokenizer { reason: error.to_string() };
     let pre_tokenizer = Sequence::new(vec![
         PreTokenizerWrapper::Split(
-            Split::new(SplitPattern::Regex(QWEN2_PATTERN.to_owned()), SplitDelimiterBehavior::Isolated, false).map_err(failed)?,
+            Split::new(SplitPattern::Regex(QWEN2_PATTERN.to_owned()), SplitDelimiterBehavior::Isolated, false)
+                .map_err(failed)?,
         ),
         PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, false)),
     ]);
@@ -206,7 +215,10 @@ fn words<'a>(
         }
     }
     let ids: BTreeMap<char, u32> = alphabet.iter().copied().zip(0..).collect();
-    Ok(counts.into_iter().map(|(word, count)| (word.chars().filter_map(|letter| ids.get(&letter).copied()).collect(), count)).collect())
+    Ok(counts
+        .into_iter()
+        .map(|(word, count)| (word.chars().filter_map(|letter| ids.get(&letter).copied()).collect(), count))
+        .collect())
 }
 
 impl Learned {
@@ -223,10 +235,13 @@ impl Learned {
                 )
             })
             .collect();
-        let vocabulary: Vec<String> = self.tokens.iter().enumerate().map(|(id, token)| format!("{}:{id}", quoted(token))).collect();
+        let vocabulary: Vec<String> =
+            self.tokens.iter().enumerate().map(|(id, token)| format!("{}:{id}", quoted(token))).collect();
         let token = |id: u32| quoted(&self.tokens[id as usize]);
-        let merges: Vec<String> = self.merges.iter().map(|&(left, right)| format!("[{},{}]", token(left), token(right))).collect();
-        let byte_level = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":false,\"use_regex\":false}";
+        let merges: Vec<String> =
+            self.merges.iter().map(|&(left, right)| format!("[{},{}]", token(left), token(right))).collect();
+        let byte_level =
+            "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":false,\"use_regex\":false}";
         format!(
             "{{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[{}],\"normalizer\":{{\"type\":\"NFC\"}},\
              \"pre_tokenizer\":{{\"type\":\"Sequence\",\"pretokenizers\":[{{\"type\":\"Split\",\"pattern\":{{\"Regex\":{}}},\
@@ -258,7 +273,8 @@ fn alphabet() -> [char; 256] {
 }
 
 /// The pre-tokenizer of Qwen2 (its tokenizer.json).
-const QWEN2_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2_PATTERN: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 #[cfg(test)]
 mod tests {
@@ -324,6 +340,9 @@ mod tests {
         let learned = start.elapsed();
         let tokenizer = Tokenizer::from_bytes(&bytes).unwrap();
         let token_count: usize = texts.iter().map(|text| tokenizer.encode(text.as_str(), false).unwrap().len()).sum();
-        println!("{len_bytes} bytes in {learned:?}; {token_count} tokens, {} a document", token_count as f64 / 24_000.0);
+        println!(
+            "{len_bytes} bytes in {learned:?}; {token_count} tokens, {} a document",
+            token_count as f64 / 24_000.0
+        );
     }
 }

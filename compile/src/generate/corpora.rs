@@ -40,7 +40,12 @@ struct ExampleRow {
     queue: &'static str,
 }
 
-fn support_rows(library: &Library, templates: Templates, row_count: usize, seen: &mut BTreeSet<String>) -> Vec<ExampleRow> {
+fn support_rows(
+    library: &Library,
+    templates: Templates,
+    row_count: usize,
+    seen: &mut BTreeSet<String>,
+) -> Vec<ExampleRow> {
     let sector = &library.sectors[0];
     let split = if templates == Templates::Training { "train" } else { "eval" };
     let mut choices = Choices::new(SEED, &format!("support_tickets {split}"), 0);
@@ -62,7 +67,12 @@ fn support_rows(library: &Library, templates: Templates, row_count: usize, seen:
     numbered(rows, split, &mut choices)
 }
 
-fn micro_rows(library: &Library, templates: Templates, row_count: usize, seen: &mut BTreeSet<String>) -> Vec<ExampleRow> {
+fn micro_rows(
+    library: &Library,
+    templates: Templates,
+    row_count: usize,
+    seen: &mut BTreeSet<String>,
+) -> Vec<ExampleRow> {
     let split = if templates == Templates::Training { "train" } else { "eval" };
     let mut choices = Choices::new(SEED, &format!("micro {split}"), 0);
     let mut rows = Vec::new();
@@ -87,14 +97,21 @@ fn numbered(mut rows: Vec<ExampleRow>, split: &str, choices: &mut Choices) -> Ve
 }
 
 fn to_parquet(rows: &[ExampleRow]) -> Vec<u8> {
-    let column = |cell: fn(&ExampleRow) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(cell))) };
-    let batch = RecordBatch::try_from_iter([("id", column(|row| &row.id)), ("text", column(|row| &row.text)), ("queue", column(|row| row.queue))])
-        .expect("three columns of equal length");
+    let column =
+        |cell: fn(&ExampleRow) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(cell))) };
+    let batch = RecordBatch::try_from_iter([
+        ("id", column(|row| &row.id)),
+        ("text", column(|row| &row.text)),
+        ("queue", column(|row| row.queue)),
+    ])
+    .expect("three columns of equal length");
     // Fixed writer name and no Arrow schema: nothing but the rows decides the bytes.
-    let properties = WriterProperties::builder().set_created_by("kolm".to_owned()).set_compression(Compression::SNAPPY).build();
+    let properties =
+        WriterProperties::builder().set_created_by("kolm".to_owned()).set_compression(Compression::SNAPPY).build();
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new_with_options(&mut bytes, batch.schema(), options).expect("a text schema is writable");
+    let mut writer =
+        ArrowWriter::try_new_with_options(&mut bytes, batch.schema(), options).expect("a text schema is writable");
     writer.write(&batch).expect("memory takes the rows");
     writer.close().expect("memory takes the footer");
     bytes
@@ -132,12 +149,17 @@ mod tests {
         let eval = support_rows(&library, Templates::HeldOut, SUPPORT_EVAL_ROWS, &mut BTreeSet::new());
         let train = support_rows(&library, Templates::Training, SUPPORT_TRAIN_ROWS, &mut BTreeSet::new());
         let documents = crate::generate::documents(0, 3000);
-        let training: Vec<&str> = train.iter().map(|row| row.text.as_str()).chain(documents.iter().map(|document| document.text.as_str())).collect();
+        let training: Vec<&str> = train
+            .iter()
+            .map(|row| row.text.as_str())
+            .chain(documents.iter().map(|document| document.text.as_str()))
+            .collect();
         let mut fixed = 0;
         for class in &library.sectors[0].classes {
             for template in &class.held_out {
                 // The longest stretch without a slot or group is what the template always says.
-                let stretch = template.split(['{', '}', '[', ']']).max_by_key(|part| part.len()).unwrap_or_default().trim();
+                let stretch =
+                    template.split(['{', '}', '[', ']']).max_by_key(|part| part.len()).unwrap_or_default().trim();
                 assert!(stretch.len() >= 12, "{template}");
                 assert!(training.iter().all(|text| !text.contains(stretch)), "{template}");
                 fixed += usize::from(eval.iter().any(|row| row.text.contains(stretch)));

@@ -61,7 +61,9 @@ fn labelled(library: &Library, choices: &mut Choices) -> Document {
     let (noun, field) = (words.noun, choices.pick(words.fields));
     let text = match choices.below(14) {
         0..=3 => format!("<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n{label}<|im_end|>"),
-        4..=5 => format!("<|im_start|>user\n{instruction}\n\n{text}<|im_end|>\n<|im_start|>assistant\n{label}<|im_end|>"),
+        4..=5 => {
+            format!("<|im_start|>user\n{instruction}\n\n{text}<|im_end|>\n<|im_start|>assistant\n{label}<|im_end|>")
+        }
         6 => format!("{noun}: {text}\n{field}: {label}"),
         7 => format!("### Instruction\n{instruction}\n### Input\n{text}\n### Answer\n{label}"),
         8 => format!("{text}\n=> {label}"),

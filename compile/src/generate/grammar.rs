@@ -44,7 +44,8 @@ impl Library {
         for (heading, lines) in sections(FRAME) {
             frame.insert(heading, lines);
         }
-        let mut around = |sector: &str, kind: &str| frame.remove(format!("{sector} {kind}").as_str()).unwrap_or_default();
+        let mut around =
+            |sector: &str, kind: &str| frame.remove(format!("{sector} {kind}").as_str()).unwrap_or_default();
         let sectors = SECTORS
             .iter()
             .map(|&(name, text)| Sector {

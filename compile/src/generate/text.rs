@@ -22,7 +22,13 @@ impl Templates {
 }
 
 /// Writes one text of class `class` of `sector`.
-pub(super) fn compose(library: &Library, sector: &Sector, class: usize, templates: Templates, choices: &mut Choices) -> String {
+pub(super) fn compose(
+    library: &Library,
+    sector: &Sector,
+    class: usize,
+    templates: Templates,
+    choices: &mut Choices,
+) -> String {
     let content = templates.of(&sector.classes[class]);
     let first = choices.below(content.len());
     let mut sentences = vec![library.expand(content[first], choices)];
@@ -62,7 +68,13 @@ pub(super) fn compose_loosely(library: &Library, sector: &Sector, class: usize, 
 }
 
 /// Adds a sentence of another class after the text: the text keeps the class it began with.
-pub(super) fn add_aside(library: &Library, text: &str, other: &Class, templates: Templates, choices: &mut Choices) -> String {
+pub(super) fn add_aside(
+    library: &Library,
+    text: &str,
+    other: &Class,
+    templates: Templates,
+    choices: &mut Choices,
+) -> String {
     let aside = library.expand(choices.pick(templates.of(other)), choices);
     format!("{text} {} {aside}", choices.pick(&["By the way:", "Also,", "One more thing:", "Besides,"]))
 }
