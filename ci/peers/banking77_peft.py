@@ -64,7 +64,7 @@ optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(float(train["beta1"]),
 
 def factor(step):
     if step < warmup:
-        return (step + 1) / warmup
+        return step / warmup
     return max(0.0, (steps - step) / max(1, steps - warmup)) if train["schedule"] == "linear" else 1.0
 
 

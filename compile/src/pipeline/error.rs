@@ -12,3 +12,130 @@ use super::fetch::FetchError;
 use crate::corpus::CorpusError;
 use crate::job::JobError;
 use crate::train::TrainError;
+
+/// Why no artifact was written.
+#[derive(Debug, Error)]
+pub enum CompileError {
+    /// The job file.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The corpus.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// Base, encoder, tokenizer, template or starting adapter.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The base is absent and could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The recall index.
+    #[error(transparent)]
+    Recall(#[from] RecallError),
+    /// The eval pack or its replay.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// Key, audit log, or the finished artifact.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// A row is longer than the context.
+    #[error("row {row} (id {id:?}) has {found} tokens with its prompt, the context holds {limit}")]
+    Overlong {
+        /// Name of the row.
+        id: String,
+        /// Its row number in its file, from 0.
+        row: u64,
+        /// Tokens found.
+        found: usize,
+        /// `train.max_length`, or the base's context if that is shorter.
+        limit: usize,
+    },
+    /// Nothing is left to train on or to grade.
+    #[error("no {split} row is left after {dropped} were dropped")]
+    NothingLeft {
+        /// `training` or `eval`.
+        split: &'static str,
+        /// Rows dropped as too long.
+        dropped: u64,
+    },
+    /// A target module that the base does not have.
+    #[error("adapter target {found:?} is not a module of {base}, expected some of {expected}")]
+    Target {
+        /// The module named.
+        found: String,
+        /// The base.
+        base: String,
+        /// What it has.
+        expected: String,
+    },
+    /// The base names no end token, so no completion could end.
+    #[error("{base} names no end token (eos_token_id) in config.json or generation_config.json")]
+    NoEndToken {
+        /// The base.
+        base: String,
+    },
+    /// The base has no chat template and the job gives none.
+    #[error("{base} has no chat template and the job gives no [task] template")]
+    NoTemplate {
+        /// The base.
+        base: String,
+    },
+    /// The starting adapter is not shaped as the job says.
+    #[error("the starting adapter has {what} {found}, the job says {expected}")]
+    InitialAdapter {
+        /// `rank`, `alpha` or `targets`.
+        what: &'static str,
+        /// In the adapter.
+        found: String,
+        /// In the job.
+        expected: String,
+    },
+    /// The finished pack or index holds what looks like a personal identifier.
+    #[error("{place} holds what looks like {kind}: {excerpt}")]
+    ResidualIdentifier {
+        /// Which case or passage.
+        place: String,
+        /// Kind of identifier.
+        kind: String,
+        /// Masked excerpt.
+        excerpt: String,
+    },
+    /// K is below the gate.
+    #[error("K={k} is below the gate {gate}; nothing was written")]
+    BelowGate {
+        /// K-score.
+        k: String,
+        /// The job's gate.
+        gate: String,
+    },
+    /// The output file is there already.
+    #[error("{} is there already and holds another artifact ({found})", path.display())]
+    OutputExists {
+        /// The file.
+        path: PathBuf,
+        /// Its CID, or what it is instead.
+        found: String,
+    },
+    /// A value on the command line cannot be used.
+    #[error("{what} is {found:?}, expected {expected}")]
+    Value {
+        /// Flag or variable.
+        what: &'static str,
+        /// What was given.
+        found: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `read`, `create`, …
+        action: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}

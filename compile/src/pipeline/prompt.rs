@@ -55,7 +55,7 @@ impl Prompter<'_> {
     /// # Errors
     /// [`CompileError::Overlong`] when the job says so or when not even an empty prompt text fits, [`CompileError::Model`] from the template
     /// or the tokenizer.
-    pub fn render(&self, row: &Row, context: &[String]) -> Result<Option<Rendered>, CompileError> {
+    pub fn render(&self, row: &Row, context: &[&str]) -> Result<Option<Rendered>, CompileError> {
         let whole = self.tokens(&row.prompt, &row.completion, context)?;
         if whole.tokens.len() <= self.max_length {
             return Ok(Some(whole));
@@ -74,7 +74,7 @@ impl Prompter<'_> {
     }
 
     /// The longest prefix of the row's prompt text, in characters, with which the row fits, by bisection.
-    fn truncated(&self, row: &Row, context: &[String]) -> Result<Option<Rendered>, CompileError> {
+    fn truncated(&self, row: &Row, context: &[&str]) -> Result<Option<Rendered>, CompileError> {
         let boundaries: Vec<usize> = row.prompt.char_indices().map(|(at, _)| at).collect();
         let (mut fits, mut low, mut high) = (None, 0, boundaries.len());
         while low < high {
@@ -90,9 +90,9 @@ impl Prompter<'_> {
         Ok(fits)
     }
 
-    fn tokens(&self, prompt: &str, completion: &str, context: &[String]) -> Result<Rendered, CompileError> {
+    fn tokens(&self, prompt: &str, completion: &str, context: &[&str]) -> Result<Rendered, CompileError> {
         let prompt = self.template.render(prompt, context)?;
-        let mut tokens = self.tokenizer.encode(&prompt, true)?;
+        let mut tokens = self.tokenizer.encode_prompt(&prompt)?;
         let loss_from = tokens.len();
         tokens.extend(self.tokenizer.encode(completion, false)?);
         tokens.push(self.end_token);

@@ -1,0 +1,214 @@
+//! What can be typed: the whole command line of `kolm`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Fine-tuned models that anyone can rebuild to the same bits.
+#[derive(Debug, Parser)]
+#[command(name = "kolm", version, arg_required_else_help = true, subcommand_required = true, after_help = EXIT_CODES)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+    /// Threads to use; changes speed, never bytes [default: all cores, or KOLM_THREADS]
+    #[arg(long, global = true, value_name = "N")]
+    pub(super) threads: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Write a commented job file
+    Init(Init),
+    /// Fine-tune a base on a corpus and write one signed artifact
+    Compile(Compile),
+    /// Show what an artifact says about itself
+    Inspect(Inspect),
+    /// Run the five checks, the last of which replays the embedded eval pack
+    Verify(Verify),
+    /// Answer one prompt with an artifact
+    Run(Run),
+    /// Checks on corpora
+    #[command(subcommand)]
+    Corpus(CorpusVerb),
+    /// Verbs of the bounded side
+    #[command(subcommand)]
+    Airgap(AirgapVerb),
+}
+
+/// `kolm init`
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    /// Where to write the job file
+    #[arg(default_value = "kolm.toml")]
+    pub(super) path: PathBuf,
+    /// Name of the artifact [default: the folder's name]
+    #[arg(long)]
+    pub(super) name: Option<String>,
+}
+
+/// `kolm compile`
+#[derive(Debug, Args)]
+pub(super) struct Compile {
+    /// The job file
+    pub(super) job: PathBuf,
+    /// Folder that receives NAME-VERSION.kolm
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+    /// Corpus files in place of the job's [corpus] train
+    #[arg(long, value_name = "PARQUET", num_args = 1..)]
+    pub(super) corpus: Vec<PathBuf>,
+    /// Base in place of the job's: repository, folder, or embedded name
+    #[arg(long, value_name = "MODEL")]
+    pub(super) base: Option<String>,
+    /// Recall encoder in place of the job's
+    #[arg(long, value_name = "MODEL")]
+    pub(super) encoder: Option<String>,
+    /// PEFT adapter folder to start from
+    #[arg(long, value_name = "DIR")]
+    pub(super) init_adapter: Option<PathBuf>,
+    /// Date of the artifact, 2026-11-23 or 2026-11-23T10:00:00Z [default: SOURCE_DATE_EPOCH, or now]
+    #[arg(long, value_name = "DATE")]
+    pub(super) created: Option<String>,
+    /// Examples in flight: auto, all, or a number; changes memory and speed, never bytes
+    #[arg(long, value_name = "N", default_value = "auto")]
+    pub(super) micro_batch: String,
+    /// Write the artifact even when K is below the gate; the manifest says so
+    #[arg(long)]
+    pub(super) allow_below_gate: bool,
+    /// Replace another artifact of the same name and version
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) key: Key,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+    /// Report as JSON on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Where the operator's key is.
+#[derive(Debug, Args)]
+pub(super) struct Key {
+    /// Operator key file, mode 0600 [default: KOLM_KEY_FILE, or ~/.kolm/keys/operator.key]
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
+    /// Read the operator key from this open file descriptor
+    #[arg(long, value_name = "N", conflicts_with = "key_file")]
+    pub(super) key_fd: Option<u32>,
+}
+
+/// `kolm inspect`
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// The artifact
+    pub(super) artifact: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `kolm verify`, `kolm airgap verify`
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// The artifact
+    pub(super) artifact: PathBuf,
+    #[command(flatten)]
+    pub(super) models: Models,
+    #[command(flatten)]
+    pub(super) key: Key,
+    /// Refuse an artifact that was written below its gate
+    #[arg(long)]
+    pub(super) gate: bool,
+    /// Leave out the replay of the eval pack
+    #[arg(long)]
+    pub(super) no_replay: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Where base and encoder are looked for.
+#[derive(Debug, Args)]
+pub(super) struct Models {
+    /// Folder of the base, for one that is not in the cache
+    #[arg(long, value_name = "DIR")]
+    pub(super) base: Option<PathBuf>,
+    /// Folder of the recall encoder, for one that is not in the cache
+    #[arg(long, value_name = "DIR")]
+    pub(super) encoder: Option<PathBuf>,
+    /// Hugging Face cache [default: HF_HUB_CACHE, HF_HOME/hub, or ~/.cache/huggingface/hub]
+    #[arg(long, value_name = "DIR")]
+    pub(super) cache: Option<PathBuf>,
+}
+
+/// `kolm run`
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The artifact
+    pub(super) artifact: PathBuf,
+    /// The text; stdin, one text a line, when left out
+    pub(super) prompt: Option<String>,
+    #[command(flatten)]
+    pub(super) models: Models,
+    #[command(flatten)]
+    pub(super) key: Key,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CorpusVerb {
+    /// Search parquet files for residual personal identifiers
+    Scan(Scan),
+    /// Replace personal identifiers in a parquet file
+    Deidentify(Deidentify),
+}
+
+/// `kolm corpus scan`
+#[derive(Debug, Args)]
+pub(super) struct Scan {
+    /// Parquet files
+    #[arg(required = true, value_name = "PARQUET")]
+    pub(super) files: Vec<PathBuf>,
+    /// Columns to search [default: every text column]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(super) columns: Vec<String>,
+    /// Findings listed per kind
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(super) show: usize,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `kolm corpus deidentify`
+#[derive(Debug, Args)]
+pub(super) struct Deidentify {
+    /// Parquet file to read
+    pub(super) input: PathBuf,
+    /// Parquet file to write
+    #[arg(long, value_name = "PARQUET")]
+    pub(super) out: PathBuf,
+    /// Columns to change [default: every text column]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(super) columns: Vec<String>,
+    /// Plain masks such as [PHONE] in place of keyed pseudonyms such as [PHONE-3f9a]
+    #[arg(long)]
+    pub(super) mask: bool,
+    #[command(flatten)]
+    pub(super) key: Key,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AirgapVerb {
+    /// The same as `kolm verify`
+    Verify(Verify),
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 checked and refused, 2 usage, 3 gate not met, 4 missing input, 5 refused by air-gap mode, 6 I/O";

@@ -1,0 +1,94 @@
+//! The recall stage: training passages embedded by the pinned encoder, and which of them each row sees.
+
+use kolm_runtime::kernel::Level;
+use kolm_runtime::model::{Encoder, TextTokenizer};
+use kolm_runtime::recall::{Hit, Passage, RecallIndex};
+
+use super::error::CompileError;
+use crate::corpus::{Row, near_duplicate};
+
+/// The index over the training rows.
+pub struct Recall {
+    /// Vectors and passages, in training order.
+    pub index: RecallIndex,
+    level: Level,
+    k: usize,
+}
+
+impl Recall {
+    /// Embeds the rows' prompt texts, a few hundred at a time, and builds the index.
+    ///
+    /// # Errors
+    /// [`CompileError::Model`] from the encoder, [`CompileError::Recall`] from the index.
+    pub fn build(
+        level: Level,
+        encoder: &Encoder,
+        tokenizer: &TextTokenizer,
+        rows: &[Row],
+        k: usize,
+        mut progress: impl FnMut(usize),
+    ) -> Result<Recall, CompileError> {
+        let mut vectors = Vec::with_capacity(rows.len() * encoder.hidden_size());
+        for (chunk, some) in rows.chunks(CHUNK_ROWS).enumerate() {
+            vectors.extend(embed(encoder, tokenizer, some)?);
+            progress(chunk * CHUNK_ROWS + some.len());
+        }
+        let passages = rows
+            .iter()
+            .map(|row| Passage { id: row.id.clone(), text: row.prompt.clone(), answer: row.completion.clone() })
+            .collect();
+        let index = RecallIndex::new(level, encoder.hidden_size(), vectors, passages)?;
+        Ok(Recall { index, level, k })
+    }
+
+    /// The k nearest passages of training row `row`, itself and its near-duplicates left out.
+    ///
+    /// # Errors
+    /// [`CompileError::Recall`].
+    pub fn of_training_row(&self, row: usize) -> Result<Vec<Hit>, CompileError> {
+        let dimension = self.index.dimension();
+        let query = &self.index.vectors()[row * dimension..(row + 1) * dimension];
+        let text = &self.index.passages()[row].text;
+        let mut wanted = self.k + SPARE_HITS;
+        loop {
+            let hits = self.index.search(self.level, query, wanted, &|passage| passage == row)?;
+            let exhausted = hits.len() < wanted;
+            let mut kept = hits;
+            kept.retain(|hit| !near_duplicate(text, &self.index.passages()[hit.index].text));
+            if kept.len() >= self.k || exhausted {
+                kept.truncate(self.k);
+                return Ok(kept);
+            }
+            wanted *= 2;
+        }
+    }
+
+    /// The k nearest passages of each eval row.
+    ///
+    /// # Errors
+    /// [`CompileError::Model`] from the encoder, [`CompileError::Recall`].
+    pub fn of_eval_rows(&self, encoder: &Encoder, tokenizer: &TextTokenizer, rows: &[Row]) -> Result<Vec<Vec<Hit>>, CompileError> {
+        let vectors = embed(encoder, tokenizer, rows)?;
+        vectors
+            .chunks_exact(self.index.dimension())
+            .map(|query| Ok(self.index.search(self.level, query, self.k, &|_| false)?))
+            .collect()
+    }
+
+    /// What a prompt sees of these hits, best first: the passage's text, and its answer on the next line.
+    pub fn context(&self, hits: &[Hit]) -> Vec<String> {
+        let passage = |hit: &Hit| &self.index.passages()[hit.index];
+        hits.iter().map(passage).map(|passage| format!("{}\n{}", passage.text, passage.answer)).collect()
+    }
+}
+
+fn embed(encoder: &Encoder, tokenizer: &TextTokenizer, rows: &[Row]) -> Result<Vec<f32>, CompileError> {
+    let texts: Vec<&str> = rows.iter().map(|row| row.prompt.as_str()).collect();
+    Ok(encoder.embed_texts(tokenizer, &texts)?.concat())
+}
+
+/// Rows embedded between two progress reports.
+const CHUNK_ROWS: usize = 256;
+
+/// Hits asked for beyond k at first, to make up for near-duplicates left out.
+const SPARE_HITS: usize = 8;
