@@ -67,7 +67,7 @@ pub(super) fn key_source(key: &arguments::Key, environment: &Environment) -> Key
         file: key.key_file.clone(),
         descriptor: key.key_fd,
         environment: environment.key_file.clone(),
-        home: Some(environment.kolm_home.clone()),
+        home: Some(environment.home.clone()),
     }
 }
 

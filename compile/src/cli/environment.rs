@@ -6,10 +6,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use kolm_runtime::model::HubCache;
+
 /// What this process was given by its surroundings.
 #[derive(Debug, Clone)]
 pub struct Environment {
-    /// `~/.kolm`, or `KOLM_HOME`.
+    /// `HOME`; the working folder where it is not set.
+    pub home: PathBuf,
+    /// `~/.kolm`.
     pub kolm_home: PathBuf,
     /// Root of the Hugging Face cache: `HF_HUB_CACHE`, `HF_HOME/hub`, or `~/.cache/huggingface/hub`.
     pub hub_cache: PathBuf,
@@ -40,13 +44,8 @@ impl Environment {
     /// Reads the environment, the clock and `~/.kolm/airgap.env`. The environment wins over the file.
     pub fn read() -> Environment {
         let home = variable("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
-        let kolm_home = variable("KOLM_HOME").map_or_else(|| home.join(".kolm"), PathBuf::from);
-        let hub_cache = variable("HF_HUB_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-            variable("HF_HOME")
-                .map(PathBuf::from)
-                .unwrap_or_else(|| home.join(".cache").join("huggingface"))
-                .join("hub")
-        });
+        let kolm_home = home.join(".kolm");
+        let hub_cache = HubCache::from_variables(&variable).map_or_else(|| home.join(".cache"), |cache| cache.folder().to_owned());
         let offline = offline(&kolm_home.join("airgap.env"));
         Environment {
             hub_cache,
@@ -56,17 +55,8 @@ impl Environment {
             now_seconds: now_seconds(),
             threads: text("KOLM_THREADS"),
             kolm_home,
+            home,
         }
-    }
-
-    /// Where the operator's key lies unless another file is named.
-    pub fn default_key_file(&self) -> PathBuf {
-        self.kolm_home.join("keys").join("operator.key")
-    }
-
-    /// The audit log.
-    pub fn audit_log(&self) -> PathBuf {
-        self.kolm_home.join("audit.log")
     }
 
     /// Where unfinished compiles keep their checkpoints.

@@ -1,0 +1,125 @@
+//! Exit codes, and the advice that stands beside an error.
+
+use std::process::ExitCode;
+
+use kolm_runtime::model::ModelError;
+
+use crate::pipeline::CompileError;
+use crate::pipeline::fetch::FetchError;
+use crate::train::TrainError;
+
+/// How a verb ended. The numbers are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Checked and refused.
+    Refused = 1,
+    /// Usage: command line, job file, or a value outside its range.
+    Usage = 2,
+    /// K below the gate.
+    GateNotMet = 3,
+    /// Missing input: base not in the cache, key or corpus file missing.
+    MissingInput = 4,
+    /// Refused by air-gap mode.
+    AirGap = 5,
+    /// Input or output failed.
+    Io = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// The exit code of an error.
+    pub fn of(error: &CompileError) -> Exit {
+        match error {
+            CompileError::Job(error) => Exit::from_code(error.exit_code()),
+            CompileError::Corpus(error) => Exit::from_code(error.exit_code()),
+            CompileError::Artifact(error) => Exit::from_code(error.exit_code()),
+            CompileError::Model(error) => of_model(error),
+            CompileError::Train(error) => of_training(error),
+            CompileError::Fetch(FetchError::Forbidden { air_gap: true, .. }) => Exit::AirGap,
+            CompileError::Fetch(_) => Exit::MissingInput,
+            CompileError::BelowGate { .. } => Exit::GateNotMet,
+            CompileError::Recall(_)
+            | CompileError::Eval(_)
+            | CompileError::Overlong { .. }
+            | CompileError::NothingLeft { .. }
+            | CompileError::ResidualIdentifier { .. } => Exit::Refused,
+            CompileError::Target { .. }
+            | CompileError::NoEndToken { .. }
+            | CompileError::NoTemplate { .. }
+            | CompileError::InitialAdapter { .. }
+            | CompileError::OutputExists { .. }
+            | CompileError::Value { .. } => Exit::Usage,
+            CompileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::MissingInput,
+            CompileError::Io { .. } => Exit::Io,
+        }
+    }
+
+    /// The exit of a code given by runtime or a stage.
+    pub(super) fn from_code(code: u8) -> Exit {
+        match code {
+            0 => Exit::Done,
+            2 => Exit::Usage,
+            3 => Exit::GateNotMet,
+            4 => Exit::MissingInput,
+            5 => Exit::AirGap,
+            6 => Exit::Io,
+            _ => Exit::Refused,
+        }
+    }
+}
+
+fn of_model(error: &ModelError) -> Exit {
+    match error {
+        ModelError::NotEmbedded { .. }
+        | ModelError::RepoNotCached { .. }
+        | ModelError::RevisionNotCached { .. }
+        | ModelError::FileMissing { .. }
+        | ModelError::ShardMissing { .. } => Exit::MissingInput,
+        ModelError::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::MissingInput,
+        ModelError::Unreadable { .. } => Exit::Io,
+        ModelError::BadName { .. } | ModelError::Template { .. } => Exit::Usage,
+        _ => Exit::Refused,
+    }
+}
+
+fn of_training(error: &TrainError) -> Exit {
+    match error {
+        TrainError::CheckpointIo { .. } => Exit::Io,
+        TrainError::Setting { .. } => Exit::Usage,
+        TrainError::Model(error) => of_model(error),
+        _ => Exit::Refused,
+    }
+}
+
+/// What to do about it, where there is one thing to do.
+pub(super) fn hint(error: &CompileError) -> Option<String> {
+    Some(match error {
+        CompileError::Job(error) => return error.hint(),
+        CompileError::Corpus(error) => return error.hint(),
+        CompileError::Artifact(error) => return error.hint().map(|hint| hint.to_string()),
+        CompileError::BelowGate { .. } => {
+            "train longer, add rows, or lower the gate in the job; --allow-below-gate writes it anyway and the manifest says so".to_owned()
+        }
+        CompileError::OutputExists { .. } => "raise [task] version, choose another --out, or pass --force to replace it".to_owned(),
+        CompileError::Overlong { .. } => "raise [train] max_length, or set [corpus] overlong to \"drop\" or \"truncate\"".to_owned(),
+        CompileError::ResidualIdentifier { .. } => {
+            "run `kolm corpus deidentify` on the corpus, or set [corpus] identifiers = \"allow\" if it is none".to_owned()
+        }
+        CompileError::NoTemplate { .. } => "add a [task] template such as \"{{ prompt }}\\n\"".to_owned(),
+        CompileError::Fetch(FetchError::Forbidden { repo, variable, .. }) => {
+            format!("on the connected side: hf download {repo} --revision SHA; or unset {variable} where going out is allowed")
+        }
+        CompileError::Fetch(FetchError::NotConnected { repo }) => format!("on the connected side: hf download {repo} --revision SHA"),
+        CompileError::Train(TrainError::NotFinite { .. }) => "lower [train] learning_rate, or set clip_norm".to_owned(),
+        CompileError::Model(ModelError::Template { .. }) => "the template may use {{ prompt }} and {{ context }}".to_owned(),
+        _ => return None,
+    })
+}
