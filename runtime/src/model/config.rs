@@ -75,8 +75,7 @@ impl DecoderConfig {
     /// # Errors
     /// Those of [`DecoderConfig::parse`] and of reading files.
     pub fn load(source: &ModelSource) -> Result<Self, ModelError> {
-        let generation =
-            if source.has(GENERATION_CONFIG) { Some(source.read(GENERATION_CONFIG)?) } else { None };
+        let generation = if source.has(GENERATION_CONFIG) { Some(source.read(GENERATION_CONFIG)?) } else { None };
         Self::parse(&source.read(CONFIG)?, generation.as_deref())
     }
 

@@ -84,9 +84,8 @@ impl Decoder {
         let blocks = (0..config.layers)
             .into_par_iter()
             .map(|layer| {
-                let mut get = |name: &str, shape: &[usize]| {
-                    weights.tensor_f32(&format!("model.layers.{layer}.{name}"), shape)
-                };
+                let mut get =
+                    |name: &str, shape: &[usize]| weights.tensor_f32(&format!("model.layers.{layer}.{name}"), shape);
                 Block::from_tensors(level, &config, &mut get)
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -104,8 +103,7 @@ impl Decoder {
         final_norm: Vec<f32>,
         head: Option<&[f32]>,
     ) -> Self {
-        let head =
-            PackedMatrix::from_columns(level, head.unwrap_or(&embedding), config.vocabulary, config.hidden);
+        let head = PackedMatrix::from_columns(level, head.unwrap_or(&embedding), config.vocabulary, config.hidden);
         let scaling = config.rope_scaling;
         let rope = RopeTable::new(config.rope_theta, config.head_dim, config.max_positions, scaling);
         Self { config, embedding, blocks, final_norm, head, rope, level }

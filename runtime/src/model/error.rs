@@ -96,7 +96,9 @@ pub enum ModelError {
         detail: String,
     },
     /// The header's offsets overlap, leave a gap, or leave the file.
-    #[error("{file} places {tensor} at bytes {begin}..{end}, expected it to begin at {expected_begin} and to end within {len_bytes}")]
+    #[error(
+        "{file} places {tensor} at bytes {begin}..{end}, expected it to begin at {expected_begin} and to end within {len_bytes}"
+    )]
     TensorOffsets {
         /// The file.
         file: String,
@@ -230,7 +232,9 @@ pub enum ModelError {
         detail: String,
     },
     /// The tokenizer gives ids that the model has no embedding for.
-    #[error("tokenizer does not match the model: its largest id is {found}, expected below the vocabulary of {expected}")]
+    #[error(
+        "tokenizer does not match the model: its largest id is {found}, expected below the vocabulary of {expected}"
+    )]
     TokenizerVocabulary {
         /// Largest id of the tokenizer.
         found: u32,

@@ -91,8 +91,7 @@ pub fn is_commit(revision: &str) -> bool {
 
 fn revisions_in(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder.join("snapshots")) else { return Vec::new() };
-    let mut found: Vec<String> =
-        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut found: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     found.sort();
     found
 }
@@ -103,7 +102,11 @@ fn check_repo(repo: &str) -> Result<(), ModelError> {
     if repo.len() <= 200 && sound(parts.next()) && parts.next().is_none_or(is_name_part) && parts.next().is_none() {
         return Ok(());
     }
-    Err(ModelError::BadName { kind: "repository", found: repo.to_owned(), expected: "ORG/NAME of letters, digits, - _ ." })
+    Err(ModelError::BadName {
+        kind: "repository",
+        found: repo.to_owned(),
+        expected: "ORG/NAME of letters, digits, - _ .",
+    })
 }
 
 fn check_revision(revision: &str) -> Result<(), ModelError> {

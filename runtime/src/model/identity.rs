@@ -66,7 +66,7 @@ impl FileIdentity {
 }
 
 /// Hex digits of a revision, as git has them.
-pub const REVISION_LEN: usize = 40;
+pub(super) const REVISION_LEN: usize = 40;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

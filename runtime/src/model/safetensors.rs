@@ -328,12 +328,7 @@ fn f16_to_f32(bits: u16) -> f32 {
     }
 }
 
-fn read_header(
-    label: &str,
-    reader: &mut dyn Read,
-    len_bytes: u64,
-    path: Option<&Path>,
-) -> Result<Vec<u8>, ModelError> {
+fn read_header(label: &str, reader: &mut dyn Read, len_bytes: u64, path: Option<&Path>) -> Result<Vec<u8>, ModelError> {
     let truncated = |expected| ModelError::HeaderTruncated { file: label.to_owned(), found: len_bytes, expected };
     if len_bytes < 8 {
         return Err(truncated(8));
@@ -374,8 +369,7 @@ fn check_table(label: &str, header: &[u8], len_bytes: u64) -> Result<Table, Mode
             let limit = limits::TENSOR_DIMENSION_COUNT;
             return Err(malformed(format!("{name} has {} dimensions, expected at most {limit}", raw.shape.len())));
         }
-        let shape: Vec<usize> =
-            raw.shape.iter().map(|size| usize::try_from(*size).unwrap_or(usize::MAX)).collect();
+        let shape: Vec<usize> = raw.shape.iter().map(|size| usize::try_from(*size).unwrap_or(usize::MAX)).collect();
         let (begin, end) = raw.data_offsets;
         tensors.insert(name, Entry { dtype, shape, begin, end });
     }

@@ -51,20 +51,19 @@ impl PromptTemplate {
             true => source.read(TOKENIZER_CONFIG)?,
             false => b"{}".as_slice().into(),
         };
-        let config: Json = serde_json::from_slice(&config).map_err(|error| ModelError::NotJson {
-            file: TOKENIZER_CONFIG.to_owned(),
-            detail: error.to_string(),
-        })?;
+        let config: Json = serde_json::from_slice(&config)
+            .map_err(|error| ModelError::NotJson { file: TOKENIZER_CONFIG.to_owned(), detail: error.to_string() })?;
         // As transformers: the file beside wins over the key, and of several the one called default.
-        let template = if source.has(CHAT_TEMPLATE) {
-            let text = source.read(CHAT_TEMPLATE)?.into_owned();
-            Some(String::from_utf8(text).map_err(|error| ModelError::NotJson {
-                file: CHAT_TEMPLATE.to_owned(),
-                detail: error.to_string(),
-            })?)
-        } else {
-            template_in(&config)
-        };
+        let template =
+            if source.has(CHAT_TEMPLATE) {
+                let text = source.read(CHAT_TEMPLATE)?.into_owned();
+                Some(String::from_utf8(text).map_err(|error| ModelError::NotJson {
+                    file: CHAT_TEMPLATE.to_owned(),
+                    detail: error.to_string(),
+                })?)
+            } else {
+                template_in(&config)
+            };
         template.map(|template| Self::of_chat(&template, SpecialTokens::of(&config))).transpose()
     }
 
@@ -166,7 +165,8 @@ fn template_in(config: &Json) -> Option<String> {
 }
 
 fn failed(error: &Error) -> ModelError {
-    let detail = error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
+    let detail =
+        error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
     ModelError::Template { line: error.line().unwrap_or(0), detail }
 }
 

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use tokenizers::tokenizer::{Tokenizer, TruncationDirection};
 use tokenizers::PostProcessor;
+use tokenizers::tokenizer::{Tokenizer, TruncationDirection};
 
 use super::error::ModelError;
 use super::source::{ModelSource, TOKENIZER};
