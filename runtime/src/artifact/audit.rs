@@ -89,11 +89,7 @@ impl<'a> AuditLog<'a> {
         if !folder.is_dir() {
             super::key::private_folder(folder).map_err(ArtifactError::io("make folder", folder))?;
         }
-        Ok(Self {
-            log: folder.join("audit.log"),
-            head: folder.join("audit.head"),
-            key,
-        })
+        Ok(Self { log: folder.join("audit.log"), head: folder.join("audit.head"), key })
     }
 
     /// Adds `event`; when this returns, it is on the disk.
@@ -132,10 +128,7 @@ impl<'a> AuditLog<'a> {
         loop {
             let mut line = Vec::new();
             let limit = limits::AUDIT_LINE_LEN_MAX_BYTES.try_into().unwrap_or(u64::MAX);
-            (&mut reader)
-                .take(limit)
-                .read_until(b'\n', &mut line)
-                .map_err(ArtifactError::io("read", &self.log))?;
+            (&mut reader).take(limit).read_until(b'\n', &mut line).map_err(ArtifactError::io("read", &self.log))?;
             match line.split_last() {
                 None => break,
                 Some((b'\n', body)) => walk.line(body)?,
@@ -156,10 +149,9 @@ impl<'a> AuditLog<'a> {
                 Err(self.head_fault("was sealed with another key; check with that one"))
             }
             None if report.entries > 1 => Err(self.head_fault("is missing")),
-            Some(head) if !at_head => Err(ArtifactError::AuditTruncated {
-                found: report.entries,
-                expected: head.entries,
-            }),
+            Some(head) if !at_head => {
+                Err(ArtifactError::AuditTruncated { found: report.entries, expected: head.entries })
+            }
             Some(head) if report.entries > head.entries + 1 => {
                 Err(self.head_fault("is older than the log's last entries"))
             }
@@ -210,11 +202,7 @@ impl<'a> AuditLog<'a> {
         if !sealed {
             return Err(self.head_fault("was sealed over another log"));
         }
-        Ok(End {
-            tip,
-            whole_len_bytes: len.saturating_sub(torn_len),
-            torn: (!torn.is_empty()).then(|| torn.to_vec()),
-        })
+        Ok(End { tip, whole_len_bytes: len.saturating_sub(torn_len), torn: (!torn.is_empty()).then(|| torn.to_vec()) })
     }
 
     fn read_line(&self, line: &[u8], offset: u64) -> Result<Tip, ArtifactError> {
@@ -222,10 +210,7 @@ impl<'a> AuditLog<'a> {
         walk.offset = offset;
         let sealed = walk.parse(line)?;
         walk.check_mac(&sealed)?;
-        Ok(Tip {
-            entries: sealed.entry.seq,
-            hash: sha256_hex(line),
-        })
+        Ok(Tip { entries: sealed.entry.seq, hash: sha256_hex(line) })
     }
 
     fn write_line(&self, file: &mut File, event: &Event, tip: &Tip) -> Result<Tip, ArtifactError> {
@@ -242,10 +227,7 @@ impl<'a> AuditLog<'a> {
         };
         let mac = hex(&hmac_sha256(&self.key.audit_key(), &[&canonical(&entry)?]));
         let mut line = canonical(&Sealed { entry, mac })?;
-        let tip = Tip {
-            entries: tip.entries + 1,
-            hash: sha256_hex(&line),
-        };
+        let tip = Tip { entries: tip.entries + 1, hash: sha256_hex(&line) };
         line.push(b'\n');
         if line.len() > limits::AUDIT_LINE_LEN_MAX_BYTES {
             return Err(ArtifactError::TooLarge {
@@ -254,9 +236,7 @@ impl<'a> AuditLog<'a> {
                 limit: limits::AUDIT_LINE_LEN_MAX_BYTES.try_into().unwrap_or(u64::MAX),
             });
         }
-        file.write_all(&line)
-            .and_then(|()| file.sync_all())
-            .map_err(ArtifactError::io("append to", &self.log))?;
+        file.write_all(&line).and_then(|()| file.sync_all()).map_err(ArtifactError::io("append to", &self.log))?;
         self.write_head(&tip)?;
         Ok(tip)
     }
@@ -298,9 +278,7 @@ impl<'a> AuditLog<'a> {
     fn set_aside(&self, file: &File, torn: &[u8], whole_len_bytes: u64, entries: u64) -> Result<(), ArtifactError> {
         let place = self.log.with_file_name(format!("audit.torn.{entries}"));
         file::Staged::write(&place, torn)?.commit()?;
-        file.set_len(whole_len_bytes)
-            .and_then(|()| file.sync_all())
-            .map_err(ArtifactError::io("shorten", &self.log))
+        file.set_len(whole_len_bytes).and_then(|()| file.sync_all()).map_err(ArtifactError::io("shorten", &self.log))
     }
 
     fn head_fault(&self, fault: &'static str) -> ArtifactError {

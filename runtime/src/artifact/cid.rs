@@ -22,8 +22,7 @@ mod tests {
     #[test]
     fn empty_map() {
         // sha256("{}")
-        let expected =
-            "cidv1:sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        let expected = "cidv1:sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
         assert_eq!(cid(&BTreeMap::new()).unwrap(), expected);
     }
 }

@@ -153,11 +153,7 @@ impl ArtifactFile {
     pub fn digest(&self, member: Member) -> Result<MemberDigest, ArtifactError> {
         let mut sha256 = Sha256::new();
         let size = self.stream(member, |piece| sha256.update(piece))?;
-        Ok(MemberDigest {
-            member,
-            size,
-            sha256: hex(&sha256.finalize()),
-        })
+        Ok(MemberDigest { member, size, sha256: hex(&sha256.finalize()) })
     }
 
     fn entry(&self, member: Member) -> Option<&Entry> {
@@ -188,10 +184,7 @@ impl ArtifactFile {
             len = len.saturating_add(read.len().try_into().unwrap_or(u64::MAX));
         }
         if len != entry.len {
-            return Err(ArtifactError::Truncated {
-                found: entry.offset.saturating_add(len),
-                expected: entry.end(),
-            });
+            return Err(ArtifactError::Truncated { found: entry.offset.saturating_add(len), expected: entry.end() });
         }
         let found = crc.finish();
         if found != entry.crc {
@@ -204,11 +197,7 @@ impl ArtifactFile {
     fn walk(mut source: Box<dyn Source>, path: PathBuf, len_bytes: u64) -> Result<Self, ArtifactError> {
         within("artifact", len_bytes, limits::ARTIFACT_LEN_MAX_BYTES)?;
         let mut entries: Vec<Entry> = Vec::new();
-        let mut reader = Window {
-            source: source.as_mut(),
-            path: &path,
-            len_bytes,
-        };
+        let mut reader = Window { source: source.as_mut(), path: &path, len_bytes };
         let mut offset = 0;
         while let Some(entry) = next_entry(&mut reader, offset, &entries)? {
             offset = entry.end();
@@ -216,21 +205,13 @@ impl ArtifactFile {
         }
         complete(|member| entries.iter().any(|entry| entry.member == member))?;
         check_directory(&mut reader, &directory(&entries, offset)?, offset)?;
-        Ok(Self {
-            source: Mutex::new(source),
-            path,
-            entries,
-            len_bytes,
-        })
+        Ok(Self { source: Mutex::new(source), path, entries, len_bytes })
     }
 }
 
 impl std::fmt::Debug for ArtifactFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ArtifactFile")
-            .field("path", &self.path)
-            .field("entries", &self.entries)
-            .finish_non_exhaustive()
+        f.debug_struct("ArtifactFile").field("path", &self.path).field("entries", &self.entries).finish_non_exhaustive()
     }
 }
 
@@ -281,11 +262,7 @@ impl Window<'_> {
 }
 
 /// The entry whose local header lies at `offset`, or none where the central directory starts.
-fn next_entry(
-    reader: &mut Window<'_>,
-    offset: u64,
-    earlier: &[Entry],
-) -> Result<Option<Entry>, ArtifactError> {
+fn next_entry(reader: &mut Window<'_>, offset: u64, earlier: &[Entry]) -> Result<Option<Entry>, ArtifactError> {
     if offset == 0 && reader.len_bytes < LOCAL_LEN_BYTES {
         return Err(ArtifactError::NotAnArtifact);
     }
@@ -342,11 +319,7 @@ fn compare_header(found: &[u8; 30], expected: &[u8], offset: u64) -> Result<(), 
         return Ok(());
     };
     let at = at.try_into().unwrap_or(u64::MAX);
-    let field = LOCAL_FIELDS
-        .iter()
-        .take_while(|(start, _)| *start <= at)
-        .last()
-        .map_or("header", |(_, name)| name);
+    let field = LOCAL_FIELDS.iter().take_while(|(start, _)| *start <= at).last().map_or("header", |(_, name)| name);
     let offset = offset.saturating_add(at);
     Err(ArtifactError::ContainerEncoding { offset, field })
 }
@@ -365,19 +338,14 @@ fn check_directory(reader: &mut Window<'_>, expected: &[u8], offset: u64) -> Res
     match reader.len_bytes.checked_sub(end) {
         Some(0) => Ok(()),
         Some(count) => Err(ArtifactError::TrailingBytes { count }),
-        None => Err(ArtifactError::Truncated {
-            found: reader.len_bytes,
-            expected: end,
-        }),
+        None => Err(ArtifactError::Truncated { found: reader.len_bytes, expected: end }),
     }
 }
 
 /// Every member that must be there is; of the recall members all are, or none.
 fn complete(has: impl Fn(Member) -> bool) -> Result<(), ArtifactError> {
     let recall = Member::ALL.into_iter().any(|member| member.is_recall() && has(member));
-    let missing = Member::ALL
-        .into_iter()
-        .find(|&member| (recall || !member.is_recall()) && !has(member));
+    let missing = Member::ALL.into_iter().find(|&member| (recall || !member.is_recall()) && !has(member));
     match missing {
         Some(member) => Err(ArtifactError::MemberMissing { name: member.name() }),
         None => Ok(()),

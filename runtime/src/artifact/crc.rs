@@ -1,11 +1,7 @@
 //! CRC-32 as ZIP has it (reflected polynomial `0xedb88320`), eight bytes at a time.
 //!
 //! It finds damage in transport, not tampering: hashes and the receipt do that.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::as_conversions,
-    reason = "tables of 256 indexed by a byte"
-)]
+#![allow(clippy::indexing_slicing, clippy::as_conversions, reason = "tables of 256 indexed by a byte")]
 
 /// Running CRC-32.
 #[derive(Clone, Copy, Debug)]

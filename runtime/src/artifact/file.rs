@@ -23,11 +23,7 @@ impl Staged {
         let mut name = place.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let temporary = place.with_file_name(name);
-        let staged = Self {
-            temporary,
-            place: place.to_path_buf(),
-            committed: false,
-        };
+        let staged = Self { temporary, place: place.to_path_buf(), committed: false };
         let path = &staged.temporary;
         let mut file = OpenOptions::new()
             .write(true)
@@ -64,9 +60,7 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), ArtifactError> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     // Only Unix opens folders; elsewhere the rename is as durable as the system makes it.
     if cfg!(unix) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(ArtifactError::io("flush", folder))?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(ArtifactError::io("flush", folder))?;
     }
     Ok(())
 }

@@ -29,10 +29,7 @@ pub fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, ArtifactEr
 ///
 /// # Errors
 /// `JsonSyntax`, `JsonDuplicateKey`, `JsonFloat`, `JsonInteger`, `JsonSchema`, `JsonNotCanonical`.
-pub fn parse_canonical<T: DeserializeOwned + Serialize>(
-    member: &str,
-    bytes: &[u8],
-) -> Result<T, ArtifactError> {
+pub fn parse_canonical<T: DeserializeOwned + Serialize>(member: &str, bytes: &[u8]) -> Result<T, ArtifactError> {
     let value = parse_value(member, bytes)?;
     same_bytes(member, bytes, &canonical(&value)?)?;
     let typed = serde_json::from_value(value).map_err(|error| schema(member, &error))?;
@@ -45,9 +42,7 @@ pub fn parse_canonical<T: DeserializeOwned + Serialize>(
 ///
 /// # Errors
 /// As `canonical`.
-pub fn canonical_lines<T: Serialize>(
-    values: impl IntoIterator<Item = T>,
-) -> Result<Vec<u8>, ArtifactError> {
+pub fn canonical_lines<T: Serialize>(values: impl IntoIterator<Item = T>) -> Result<Vec<u8>, ArtifactError> {
     let mut bytes = Vec::new();
     for value in values {
         bytes.append(&mut canonical(&value)?);
@@ -64,9 +59,7 @@ pub fn parse_canonical_lines<T: DeserializeOwned + Serialize>(
     member: &str,
     bytes: &[u8],
 ) -> Result<Vec<T>, ArtifactError> {
-    lines(member, bytes)?
-        .map(|(name, line)| parse_canonical(&name, line))
-        .collect()
+    lines(member, bytes)?.map(|(name, line)| parse_canonical(&name, line)).collect()
 }
 
 /// The lines of a JSON Lines member, each with the name that errors give it.
@@ -84,30 +77,20 @@ pub(crate) fn lines<'a>(
             });
         }
     };
-    let split = body
-        .into_iter()
-        .flat_map(|body| body.split(|&byte| byte == b'\n'));
-    Ok(split
-        .enumerate()
-        .map(move |(index, line)| (format!("{member} line {}", index + 1), line)))
+    let split = body.into_iter().flat_map(|body| body.split(|&byte| byte == b'\n'));
+    Ok(split.enumerate().map(move |(index, line)| (format!("{member} line {}", index + 1), line)))
 }
 
 /// Reads strict JSON without asking for its canonical form.
 fn parse_value(member: &str, bytes: &[u8]) -> Result<Value, ArtifactError> {
     let fault = RefCell::new(None);
-    let seed = Strict {
-        member,
-        fault: &fault,
-    };
+    let seed = Strict { member, fault: &fault };
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let result = seed
-        .deserialize(&mut reader)
-        .and_then(|value| reader.end().map(|()| value));
+    let result = seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     result.map_err(|error| {
-        fault.take().unwrap_or_else(|| ArtifactError::JsonSyntax {
-            member: member.to_owned(),
-            detail: error.to_string(),
-        })
+        fault
+            .take()
+            .unwrap_or_else(|| ArtifactError::JsonSyntax { member: member.to_owned(), detail: error.to_string() })
     })
 }
 
@@ -116,17 +99,11 @@ fn same_bytes(member: &str, found: &[u8], expected: &[u8]) -> Result<(), Artifac
         return Ok(());
     }
     let same = found.iter().zip(expected).take_while(|(a, b)| a == b);
-    Err(ArtifactError::JsonNotCanonical {
-        member: member.to_owned(),
-        offset: same.count(),
-    })
+    Err(ArtifactError::JsonNotCanonical { member: member.to_owned(), offset: same.count() })
 }
 
 fn schema(member: &str, error: &serde_json::Error) -> ArtifactError {
-    ArtifactError::JsonSchema {
-        member: member.to_owned(),
-        detail: error.to_string(),
-    }
+    ArtifactError::JsonSchema { member: member.to_owned(), detail: error.to_string() }
 }
 
 fn check_numbers(member: &str, value: &Value) -> Result<(), ArtifactError> {
@@ -143,17 +120,11 @@ fn check_numbers(member: &str, value: &Value) -> Result<(), ArtifactError> {
 }
 
 fn integer(member: &str, found: impl fmt::Display) -> ArtifactError {
-    ArtifactError::JsonInteger {
-        member: member.to_owned(),
-        found: found.to_string(),
-    }
+    ArtifactError::JsonInteger { member: member.to_owned(), found: found.to_string() }
 }
 
 fn float(member: &str, found: impl fmt::Display) -> ArtifactError {
-    ArtifactError::JsonFloat {
-        member: member.to_owned(),
-        found: found.to_string(),
-    }
+    ArtifactError::JsonFloat { member: member.to_owned(), found: found.to_string() }
 }
 
 /// Builds a `Value` and leaves the typed reason in `fault` where serde only has text.

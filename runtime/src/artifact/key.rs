@@ -51,9 +51,7 @@ impl KeySource {
             (None, Some(descriptor)) => OperatorKey::load_descriptor(descriptor),
             _ => match self.path() {
                 Some(path) => OperatorKey::load(&path),
-                None => Err(ArtifactError::KeyMissing {
-                    path: PathBuf::from("~").join(DEFAULT_PATH),
-                }),
+                None => Err(ArtifactError::KeyMissing { path: PathBuf::from("~").join(DEFAULT_PATH) }),
             },
         }
     }
@@ -65,9 +63,7 @@ impl KeySource {
     pub fn load_or_create(&self) -> Result<(OperatorKey, bool), ArtifactError> {
         let named = self.file.is_some() || self.descriptor.is_some() || self.environment.is_some();
         match (self.load(), self.path()) {
-            (Err(ArtifactError::KeyMissing { .. }), Some(path)) if !named => {
-                Ok((OperatorKey::create(&path)?, true))
-            }
+            (Err(ArtifactError::KeyMissing { .. }), Some(path)) if !named => Ok((OperatorKey::create(&path)?, true)),
             (result, _) => Ok((result?, false)),
         }
     }
@@ -137,9 +133,7 @@ impl OperatorKey {
         private_folder(folder).map_err(ArtifactError::io("make folder", folder))?;
         let mut file = private_file(path).map_err(ArtifactError::io("create", path))?;
         let text = Zeroizing::new(format!("{}\n", Zeroizing::new(hex(bytes.as_slice())).as_str()));
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.sync_all());
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         if let Err(error) = written {
             // A key file cut short would be refused at every later start; better none at all.
             let _ = fs::remove_file(path);
@@ -176,13 +170,9 @@ impl OperatorKey {
 
     fn read(file: &mut File, source_name: String, path: &Path) -> Result<Self, ArtifactError> {
         let mut text = Zeroizing::new(Vec::with_capacity(128));
-        file.take(limits::KEY_FILE_LEN_MAX_BYTES)
-            .read_to_end(&mut text)
-            .map_err(ArtifactError::io("read", path))?;
-        let refuse = |source_name: &str, found: String| ArtifactError::KeyFormat {
-            source_name: source_name.to_owned(),
-            found,
-        };
+        file.take(limits::KEY_FILE_LEN_MAX_BYTES).read_to_end(&mut text).map_err(ArtifactError::io("read", path))?;
+        let refuse =
+            |source_name: &str, found: String| ArtifactError::KeyFormat { source_name: source_name.to_owned(), found };
         let Some(digits) = text.strip_suffix(b"\n") else {
             return Err(refuse(&source_name, format!("{} bytes without a line feed at the end", text.len())));
         };

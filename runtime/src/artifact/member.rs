@@ -73,10 +73,7 @@ impl Member {
 
     /// Whether the member belongs to the recall index: all three are there, or none.
     pub const fn is_recall(self) -> bool {
-        matches!(
-            self,
-            Self::RecallConfig | Self::RecallVectors | Self::RecallPassages
-        )
+        matches!(self, Self::RecallConfig | Self::RecallVectors | Self::RecallPassages)
     }
 
     /// Whether `manifest.hashes` lists the member: every one but manifest and receipt.

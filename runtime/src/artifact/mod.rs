@@ -8,13 +8,7 @@
 //! Nothing here touches the network, the clock or the environment: callers pass those in.
 #![cfg_attr(
     not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::as_conversions
-    )
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
 )]
 
 mod audit;
@@ -47,15 +41,13 @@ pub use hash::{from_hex, hex, sha256_hex};
 pub use identity::FileIdentity;
 pub use json::{canonical, canonical_lines, parse_canonical, parse_canonical_lines};
 pub use key::{KeySource, OperatorKey};
-pub use manifest::{
-    EvalSummary, Manifest, ModelSummary, RecallSummary, Tool, TrainingSummary, AdapterSummary,
-};
+pub use manifest::{AdapterSummary, EvalSummary, Manifest, ModelSummary, RecallSummary, Tool, TrainingSummary};
 pub use member::Member;
 pub use opened::Opened;
 pub use plan::{
-    AdapterPlan, Architecture, BasePlan, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates,
-    EncoderPlan, EvalPlan, Overlong, Plan, Pooling, RecallPlan, RecallUse, Rows, Schedule,
-    SplitMethod, SplitPlan, TemplatePlan, TemplateSource, TrainPlan, WeightType,
+    AdapterPlan, Architecture, BasePlan, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates, EncoderPlan,
+    EvalPlan, Overlong, Plan, Pooling, RecallPlan, RecallUse, Rows, Schedule, SplitMethod, SplitPlan, TemplatePlan,
+    TemplateSource, TrainPlan, WeightType,
 };
 pub use receipt::{Lineage, Receipt, Step};
 pub use rules::{ppm, show_ppm};

@@ -40,14 +40,7 @@ impl Opened {
         let task = Task::parse(&file.read(Member::Task)?)?;
         let plan = Plan::parse(&file.read(Member::Plan)?)?;
         agree(&manifest, &receipt, &task, &plan, |member| file.member_len_bytes(member))?;
-        Ok(Self {
-            manifest_sha256: sha256_hex(&manifest_bytes),
-            file,
-            manifest,
-            receipt,
-            task,
-            plan,
-        })
+        Ok(Self { manifest_sha256: sha256_hex(&manifest_bytes), file, manifest, receipt, task, plan })
     }
 
     /// Reads everything: the adapter's configuration and the lines of the JSON Lines members are checked, and every member is
@@ -58,7 +51,8 @@ impl Opened {
     pub fn digests(&self) -> Result<Vec<MemberDigest>, ArtifactError> {
         check_adapter_config(&self.manifest, &self.file.read(Member::AdapterConfig)?)?;
         for member in self.file.members() {
-            if matches!(member, Member::EvalPack | Member::EvalReplay | Member::RecallPassages | Member::TrainingTrace) {
+            if matches!(member, Member::EvalPack | Member::EvalReplay | Member::RecallPassages | Member::TrainingTrace)
+            {
                 let bytes = self.file.read(member)?;
                 for (name, line) in json::lines(member.name(), &bytes)? {
                     json::parse_canonical::<serde_json::Value>(&name, line)?;
@@ -70,10 +64,7 @@ impl Opened {
 
     /// What the receipt must bind, from the digests as read.
     pub fn lineage(&self, digests: &[MemberDigest]) -> Lineage {
-        let hashes = digests
-            .iter()
-            .map(|digest| (digest.member.name().to_owned(), digest.sha256.clone()))
-            .collect();
+        let hashes = digests.iter().map(|digest| (digest.member.name().to_owned(), digest.sha256.clone())).collect();
         lineage(&self.manifest, &self.plan, &hashes, &self.manifest_sha256)
     }
 
@@ -114,14 +105,8 @@ pub(crate) fn lineage(
             repo: plan.base.repo.clone(),
             revision: plan.base.revision.clone(),
         },
-        adapter: AdapterBody {
-            config_sha256: hash(Member::AdapterConfig),
-            weights_sha256: hash(Member::AdapterModel),
-        },
-        eval: EvalBody {
-            pack_sha256: hash(Member::EvalPack),
-            replay_sha256: hash(Member::EvalReplay),
-        },
+        adapter: AdapterBody { config_sha256: hash(Member::AdapterConfig), weights_sha256: hash(Member::AdapterModel) },
+        eval: EvalBody { pack_sha256: hash(Member::EvalPack), replay_sha256: hash(Member::EvalReplay) },
         manifest: ManifestBody {
             cid: manifest.cid.clone(),
             created: manifest.created,
@@ -207,10 +192,8 @@ pub(crate) fn check_adapter_config(manifest: &Manifest, bytes: &[u8]) -> Result<
         target_modules: Vec<String>,
     }
     let member = Member::AdapterConfig.name();
-    let mut peft: Peft = serde_json::from_slice(bytes).map_err(|error| ArtifactError::JsonSchema {
-        member: member.to_owned(),
-        detail: error.to_string(),
-    })?;
+    let mut peft: Peft = serde_json::from_slice(bytes)
+        .map_err(|error| ArtifactError::JsonSchema { member: member.to_owned(), detail: error.to_string() })?;
     let against = Against { member, other: Member::Manifest.name() };
     against.same("r", &peft.r, &manifest.adapter.rank)?;
     let alpha = peft.lora_alpha.to_string();
@@ -228,14 +211,24 @@ struct Against {
 }
 
 impl Against {
-    fn same<T: PartialEq + std::fmt::Display>(self, field: &'static str, found: &T, expected: &T) -> Result<(), ArtifactError> {
+    fn same<T: PartialEq + std::fmt::Display>(
+        self,
+        field: &'static str,
+        found: &T,
+        expected: &T,
+    ) -> Result<(), ArtifactError> {
         if found == expected {
             return Ok(());
         }
         self.differ(field, found.to_string(), expected.to_string())
     }
 
-    fn same_debug<T: PartialEq + std::fmt::Debug>(self, field: &'static str, found: &T, expected: &T) -> Result<(), ArtifactError> {
+    fn same_debug<T: PartialEq + std::fmt::Debug>(
+        self,
+        field: &'static str,
+        found: &T,
+        expected: &T,
+    ) -> Result<(), ArtifactError> {
         if found == expected {
             return Ok(());
         }

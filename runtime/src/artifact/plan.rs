@@ -444,9 +444,8 @@ impl Plan {
         rules::require(MEMBER, "eval.labels", holds, found, "a list with metric label, null with any other")?;
         if let Some(labels) = &eval.labels {
             let distinct: BTreeSet<&String> = labels.iter().collect();
-            let holds = !labels.is_empty()
-                && distinct.len() == labels.len()
-                && labels.iter().all(|label| !label.is_empty());
+            let holds =
+                !labels.is_empty() && distinct.len() == labels.len() && labels.iter().all(|label| !label.is_empty());
             let found = || format!("{} labels", labels.len());
             rules::require(MEMBER, "eval.labels", holds, found, "at least one label, none empty, none twice")?;
         }

@@ -133,11 +133,7 @@ impl Receipt {
         let mut steps = Vec::new();
         for (name, body) in lineage.bodies()? {
             before = hmac_sha256(&receipt_key, &[&before, &message(name, &body)?]);
-            steps.push(Step {
-                name: name.to_owned(),
-                body,
-                mac: hex(&before),
-            });
+            steps.push(Step { name: name.to_owned(), body, mac: hex(&before) });
         }
         Ok(Self {
             format: Self::FORMAT.to_owned(),
@@ -221,9 +217,7 @@ fn message(name: &str, body: &Map<String, Value>) -> Result<Vec<u8>, ArtifactErr
 
 fn first_difference(found: &Map<String, Value>, expected: &Map<String, Value>) -> Option<String> {
     let keys = expected.keys().chain(found.keys());
-    keys.into_iter()
-        .find(|key| found.get(*key) != expected.get(*key))
-        .cloned()
+    keys.into_iter().find(|key| found.get(*key) != expected.get(*key)).cloned()
 }
 
 const MEMBER: &str = Member::Receipt.name();
@@ -245,22 +239,12 @@ mod tests {
                 version: "1.0.0".into(),
             },
             base: BaseBody {
-                files: vec![FileIdentity {
-                    path: "model.safetensors".into(),
-                    size: 7,
-                    sha256: sha("3"),
-                }],
+                files: vec![FileIdentity { path: "model.safetensors".into(), size: 7, sha256: sha("3") }],
                 repo: "kolm/nano".into(),
                 revision: "4".repeat(40),
             },
-            adapter: AdapterBody {
-                config_sha256: sha("5"),
-                weights_sha256: sha("6"),
-            },
-            eval: EvalBody {
-                pack_sha256: sha("7"),
-                replay_sha256: sha("8"),
-            },
+            adapter: AdapterBody { config_sha256: sha("5"), weights_sha256: sha("6") },
+            eval: EvalBody { pack_sha256: sha("7"), replay_sha256: sha("8") },
             manifest: ManifestBody {
                 cid: format!("cidv1:sha256:{}", sha("9")),
                 created: Timestamp::from_unix(0).unwrap(),

@@ -13,37 +13,21 @@ pub(crate) fn require(
     if holds {
         return Ok(());
     }
-    Err(ArtifactError::Field {
-        member,
-        field: field.to_owned(),
-        found: found(),
-        expected,
-    })
+    Err(ArtifactError::Field { member, field: field.to_owned(), found: found(), expected })
 }
 
 /// The format mark of a member.
-pub(crate) fn format(
-    member: &'static str,
-    found: &str,
-    expected: &'static str,
-) -> Result<(), ArtifactError> {
+pub(crate) fn format(member: &'static str, found: &str, expected: &'static str) -> Result<(), ArtifactError> {
     let quoted = || format!("{found:?}");
     require(member, "format", found == expected, quoted, expected)
 }
 
 /// A part of a file name: ASCII letters, digits, `.`, `_`, `-`, `+`; starts with a letter or digit.
-pub(crate) fn name(
-    member: &'static str,
-    field: &str,
-    found: &str,
-    len_max_bytes: usize,
-) -> Result<(), ArtifactError> {
+pub(crate) fn name(member: &'static str, field: &str, found: &str, len_max_bytes: usize) -> Result<(), ArtifactError> {
     let starts = found.starts_with(|first: char| first.is_ascii_alphanumeric());
     let holds = starts
         && found.len() <= len_max_bytes
-        && found
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte));
+        && found.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte));
     let expected = "letters, digits, '.', '_', '-', '+', starting with a letter or digit, not longer than allowed";
     require(member, field, holds, || format!("{found:?}"), expected)
 }
@@ -55,19 +39,12 @@ pub(crate) fn sha256(member: &'static str, field: &str, found: &str) -> Result<(
 }
 
 /// A repository and its revision, a full commit hash: a branch name would mean another model tomorrow.
-pub(crate) fn repository(
-    member: &'static str,
-    field: &str,
-    repo: &str,
-    revision: &str,
-) -> Result<(), ArtifactError> {
+pub(crate) fn repository(member: &'static str, field: &str, repo: &str, revision: &str) -> Result<(), ArtifactError> {
     let part = |part: &str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         !part.is_empty() && !part.starts_with('.') && part.bytes().all(allowed)
     };
-    let holds = repo.len() <= limits::PATH_LEN_MAX_BYTES
-        && repo.split('/').count() <= 2
-        && repo.split('/').all(part);
+    let holds = repo.len() <= limits::PATH_LEN_MAX_BYTES && repo.split('/').count() <= 2 && repo.split('/').all(part);
     let quoted = || format!("{repo:?}");
     require(member, &format!("{field}.repo"), holds, quoted, "OWNER/NAME or NAME")?;
     let holds = is_hex(revision, 40);
@@ -76,11 +53,7 @@ pub(crate) fn repository(
 }
 
 /// The files of a model: at least one, sorted by path, none twice, no path leaving the repository.
-pub(crate) fn files(
-    member: &'static str,
-    field: &str,
-    files: &[FileIdentity],
-) -> Result<(), ArtifactError> {
+pub(crate) fn files(member: &'static str, field: &str, files: &[FileIdentity]) -> Result<(), ArtifactError> {
     let name = format!("{field}.files");
     let count = || format!("{} files", files.len());
     require(member, &name, !files.is_empty(), count, "at least one file")?;
@@ -142,10 +115,7 @@ pub fn show_ppm(text: &str) -> &str {
 }
 
 pub(crate) fn is_hex(text: &str, digit_count: usize) -> bool {
-    text.len() == digit_count
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == digit_count && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// A path that stays below its root on every system: relative, `/` only, no `.` or `..`, no control characters.
@@ -154,9 +124,7 @@ fn is_path(path: &str) -> bool {
         && path.len() <= limits::PATH_LEN_MAX_BYTES
         && !path.contains(['\\', ':'])
         && !path.chars().any(char::is_control)
-        && path
-            .split('/')
-            .all(|part| !part.is_empty() && part != "." && part != "..")
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 #[cfg(test)]
@@ -167,10 +135,17 @@ mod tests {
     fn shares() {
         assert_eq!(ppm("0.917000"), Some(917_000));
         assert_eq!(ppm("1.000000"), Some(1_000_000));
-        for bad in ["1.000001", "0.917", "0.9170000", "00.917000", "-0.000000", "2.000000", ".500000", "0.+00000", "0"] {
+        for bad in ["1.000001", "0.917", "0.9170000", "00.917000", "-0.000000", "2.000000", ".500000", "0.+00000", "0"]
+        {
             assert_eq!(ppm(bad), None, "{bad}");
         }
-        for (long, short) in [("0.917000", "0.917"), ("0.850000", "0.85"), ("1.000000", "1.00"), ("0.000000", "0.00"), ("0.916667", "0.916667")] {
+        for (long, short) in [
+            ("0.917000", "0.917"),
+            ("0.850000", "0.85"),
+            ("1.000000", "1.00"),
+            ("0.000000", "0.00"),
+            ("0.916667", "0.916667"),
+        ] {
             assert_eq!(show_ppm(long), short);
         }
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::manifest::{AdapterSummary, EvalSummary, Manifest, ModelSummary, RecallSummary, Tool, TrainingSummary};
 use super::plan::{Plan, WeightType};
 use super::receipt::Receipt;
-use super::{ArtifactError, FileIdentity, Member, Members, OperatorKey, Task, Timestamp, cid, opened, rules, sha256_hex};
+use super::{
+    ArtifactError, FileIdentity, Member, Members, OperatorKey, Task, Timestamp, cid, opened, rules, sha256_hex,
+};
 
 /// Everything an artifact holds but manifest and receipt.
 #[derive(Clone, Debug)]
@@ -85,10 +87,8 @@ pub fn seal(content: &Content, measured: &Measured, key: &OperatorKey) -> Result
     members.insert(Member::EvalReplay, content.eval_replay.clone());
     members.insert(Member::TrainingTrace, content.training_trace.clone());
 
-    let hashes: BTreeMap<String, String> = members
-        .iter()
-        .map(|(member, bytes)| (member.name().to_owned(), sha256_hex(bytes)))
-        .collect();
+    let hashes: BTreeMap<String, String> =
+        members.iter().map(|(member, bytes)| (member.name().to_owned(), sha256_hex(bytes))).collect();
     let manifest = manifest(content, measured, hashes)?;
     let manifest_bytes = manifest.encode()?;
     let lineage = opened::lineage(&manifest, &content.plan, &manifest.hashes, &sha256_hex(&manifest_bytes));
@@ -102,7 +102,11 @@ pub fn seal(content: &Content, measured: &Measured, key: &OperatorKey) -> Result
     Ok(members)
 }
 
-fn manifest(content: &Content, measured: &Measured, hashes: BTreeMap<String, String>) -> Result<Manifest, ArtifactError> {
+fn manifest(
+    content: &Content,
+    measured: &Measured,
+    hashes: BTreeMap<String, String>,
+) -> Result<Manifest, ArtifactError> {
     let plan = &content.plan;
     let met = match (rules::ppm(&measured.k), rules::ppm(&plan.eval.gate)) {
         (Some(k), Some(gate)) => k >= gate,
