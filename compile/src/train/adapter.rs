@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use candle_core::{Device, Var};
 use kolm_runtime::kernel::Level;
-use kolm_runtime::model::{Adapter, AdapterConfig, Decoder, DecoderConfig, ModelError, ModelSource, Target, Weights, tensor_name};
+use kolm_runtime::model::{
+    Adapter, AdapterConfig, Decoder, DecoderConfig, ModelError, ModelSource, Target, Weights, tensor_name,
+};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -24,7 +26,12 @@ use super::tape::{BackwardDecoder, Leaves, Network, example_gradient};
 ///
 /// # Errors
 /// [`ModelError::AdapterTarget`] when the configuration names a module decoders do not have.
-pub fn initial_adapter(level: Level, decoder: &DecoderConfig, config: &AdapterConfig, seed: u64) -> Result<Adapter, ModelError> {
+pub fn initial_adapter(
+    level: Level,
+    decoder: &DecoderConfig,
+    config: &AdapterConfig,
+    seed: u64,
+) -> Result<Adapter, ModelError> {
     let mut rng = stream(seed, "lora.init", 0);
     let mut current = 0;
     Adapter::from_factors(level, decoder, config.clone(), &mut |layer, target| {
@@ -59,14 +66,19 @@ pub fn train_adapter(
     observe: &mut dyn FnMut(&StepReport),
 ) -> Result<(Adapter, Vec<TraceLine>), TrainError> {
     check_examples(&decoder.config, examples)?;
-    let (objective, mut parameters) = AdapterObjective::new(level, source, decoder, &initial, examples, settings.recompute)?;
+    let (objective, mut parameters) =
+        AdapterObjective::new(level, source, decoder, &initial, examples, settings.recompute)?;
     let trace = engine::run(level, &objective, settings, &mut parameters, checkpoint, observe)?;
     Ok((objective.adapter(&parameters)?, trace))
 }
 
 /// Bytes of activations that one example of `tokens` tokens keeps while in flight, besides the model itself.
 pub fn example_len_bytes(config: &DecoderConfig, tokens: usize, recompute: bool) -> u64 {
-    let row = 6 * config.hidden + 2 * config.query_width() + 2 * config.kv_width() + 3 * config.intermediate + config.heads * tokens;
+    let row = 6 * config.hidden
+        + 2 * config.query_width()
+        + 2 * config.kv_width()
+        + 3 * config.intermediate
+        + config.heads * tokens;
     let kept = if recompute { 1 } else { config.layers };
     let head = tokens.min(256) * 2 * config.vocabulary.min(1 << 14);
     4 * (tokens * (row * (kept + 2) + config.layers * config.hidden) + head) as u64
@@ -78,7 +90,8 @@ fn frozen(level: Level, source: &ModelSource, config: &DecoderConfig) -> Result<
     let blocks = (0..config.layers)
         .into_par_iter()
         .map(|layer| {
-            let mut get = |name: &str, shape: &[usize]| weights.tensor_f32(&format!("model.layers.{layer}.{name}"), shape);
+            let mut get =
+                |name: &str, shape: &[usize]| weights.tensor_f32(&format!("model.layers.{layer}.{name}"), shape);
             BackwardBlock::from_tensors(level, config, &mut get)
         })
         .collect::<Result<_, _>>()?;
@@ -202,7 +215,11 @@ impl Objective for AdapterObjective<'_> {
             flat_lens: self.flat_lens.clone(),
             recompute: self.recompute,
         };
-        let leaves = parameters.values.iter().map(|flat| Var::from_slice(flat, flat.len(), &Device::Cpu)).collect::<Result<_, _>>()?;
+        let leaves = parameters
+            .values
+            .iter()
+            .map(|flat| Var::from_slice(flat, flat.len(), &Device::Cpu))
+            .collect::<Result<_, _>>()?;
         Ok((Arc::new(network), Leaves::Adapter(leaves)))
     }
 

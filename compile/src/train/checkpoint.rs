@@ -57,7 +57,12 @@ impl CheckpointStore {
     }
 
     /// Writes the state after `progress.step` steps.
-    pub(crate) fn save(&self, fingerprint: &str, progress: &Progress, parameters: &Parameters) -> Result<(), TrainError> {
+    pub(crate) fn save(
+        &self,
+        fingerprint: &str,
+        progress: &Progress,
+        parameters: &Parameters,
+    ) -> Result<(), TrainError> {
         let header = Header {
             fingerprint: fingerprint.to_string(),
             step: progress.step,
@@ -97,13 +102,19 @@ impl CheckpointStore {
         let damaged = |reason: &str| TrainError::CheckpointDamaged { path: path.clone(), reason: reason.to_string() };
         let (header, values) = split(&bytes).map_err(damaged)?;
         if header.fingerprint != fingerprint {
-            return Err(TrainError::CheckpointForeign { path, found: header.fingerprint, expected: fingerprint.to_string() });
+            return Err(TrainError::CheckpointForeign {
+                path,
+                found: header.fingerprint,
+                expected: fingerprint.to_string(),
+            });
         }
         let count: usize = parameters.values.iter().map(Vec::len).sum();
         if header.value_count != count || values.len() != count * 12 {
             return Err(damaged("its tensors do not have this run's shapes"));
         }
-        let power = |digits: &str| u64::from_str_radix(digits, 16).map(f64::from_bits).map_err(|_| damaged("a power is not hex"));
+        let power = |digits: &str| {
+            u64::from_str_radix(digits, 16).map(f64::from_bits).map_err(|_| damaged("a power is not hex"))
+        };
         let mut moments = Moments::new(parameters);
         moments.beta1_power = power(&header.beta1_power)?;
         moments.beta2_power = power(&header.beta2_power)?;
@@ -140,7 +151,8 @@ impl CheckpointStore {
         let mut steps = Vec::new();
         for entry in entries {
             let name = entry?.file_name();
-            let step: Option<u64> = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok());
+            let step: Option<u64> =
+                name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok());
             steps.extend(step);
         }
         steps.sort_unstable();

@@ -18,7 +18,8 @@ use super::pretrain_encoder::{EncoderObjective, encoder_layouts};
 use super::stream::{below, stream, unit};
 use super::tape::example_gradient;
 use super::{
-    Example, Passage, ProxyObjective, Settings, TraceLine, TrainError, initial_adapter, pretrain_decoder, pretrain_encoder, train_adapter,
+    Example, Passage, ProxyObjective, Settings, TraceLine, TrainError, initial_adapter, pretrain_decoder,
+    pretrain_encoder, train_adapter,
 };
 
 const SCALE: f64 = 2.0;
@@ -83,20 +84,29 @@ fn examples(count: usize, seed: u64) -> Vec<Example> {
 }
 
 fn named(parameters: &Parameters, groups: &[Vec<f32>]) -> BTreeMap<String, Vec<f32>> {
-    parameters.in_name_order().map(|(group, slot)| (slot.name.clone(), groups[group][slot.range.clone()].to_vec())).collect()
+    parameters
+        .in_name_order()
+        .map(|(group, slot)| (slot.name.clone(), groups[group][slot.range.clone()].to_vec()))
+        .collect()
 }
 
 fn widened(tensors: &BTreeMap<String, Vec<f32>>) -> Tensors {
-    tensors.iter().map(|(name, values)| (name.clone(), values.iter().map(|&value| f64::from(value)).collect())).collect()
+    tensors
+        .iter()
+        .map(|(name, values)| (name.clone(), values.iter().map(|&value| f64::from(value)).collect()))
+        .collect()
 }
 
 /// A located model of these parameters.
 fn source(config: &[u8], parameters: &Parameters) -> ModelSource {
     let tensors: Vec<_> = parameters
         .in_name_order()
-        .map(|(group, slot)| (slot.name.as_str(), slot.shape.as_slice(), f32_bytes(&parameters.values[group][slot.range.clone()])))
+        .map(|(group, slot)| {
+            (slot.name.as_str(), slot.shape.as_slice(), f32_bytes(&parameters.values[group][slot.range.clone()]))
+        })
         .collect();
-    let views: Vec<_> = tensors.iter().map(|(name, shape, bytes)| (*name, Dtype::F32, *shape, bytes.as_slice())).collect();
+    let views: Vec<_> =
+        tensors.iter().map(|(name, shape, bytes)| (*name, Dtype::F32, *shape, bytes.as_slice())).collect();
     let file = safetensors::write(&views, None).expect("shapes fit");
     let files = vec![
         ("config.json".to_string(), Cow::Owned(config.to_vec())),
@@ -150,7 +160,8 @@ fn adapter_gradients_follow_the_oracle() {
     let adapter = random_adapter(level, &config, 4);
     for example in &examples(2, 5) {
         let (objective, learned) =
-            AdapterObjective::new(level, &source, &decoder, &adapter, std::slice::from_ref(example), false).expect("fits");
+            AdapterObjective::new(level, &source, &decoder, &adapter, std::slice::from_ref(example), false)
+                .expect("fits");
         let (network, leaves) = objective.ready(&learned).expect("ready");
         let found = example_gradient(&network, &leaves, example).expect("a gradient");
         let mut tensors = widened(&named(&parameters, &parameters.values));
@@ -172,7 +183,8 @@ fn tiny_run(level: Level, settings: &Settings, checkpoint: Option<&CheckpointSto
     let decoder = Arc::new(Decoder::load(level, &source).expect("a decoder"));
     let initial = initial_adapter(level, &config, &all_targets(), settings.seed).expect("an adapter");
     let (adapter, trace) =
-        train_adapter(level, &source, &decoder, initial, &examples(9, 7), settings, checkpoint, &mut |_| ()).expect("trains");
+        train_adapter(level, &source, &decoder, initial, &examples(9, 7), settings, checkpoint, &mut |_| ())
+            .expect("trains");
     (adapter.to_safetensors().expect("encodes"), trace)
 }
 
@@ -197,7 +209,11 @@ fn nothing_but_the_inputs_decides_an_adapter() {
     assert_ne!(tiny_run(Level::detect(), &Settings { seed: 12, ..settings() }, None), plain);
 }
 
-fn tiny_pretraining(level: Level, settings: &Settings, checkpoint: Option<&CheckpointStore>) -> (Vec<u8>, Vec<TraceLine>) {
+fn tiny_pretraining(
+    level: Level,
+    settings: &Settings,
+    checkpoint: Option<&CheckpointStore>,
+) -> (Vec<u8>, Vec<TraceLine>) {
     let json = config_json("llama", false, 2);
     let trained = pretrain_decoder(level, &json, &examples(9, 8), settings, checkpoint, &mut |_| ()).expect("trains");
     (trained.to_safetensors().expect("encodes"), trained.trace)
@@ -238,7 +254,8 @@ fn a_resumed_run_equals_the_unbroken_one() {
 fn a_run_that_diverges_names_its_step() {
     let json = config_json("llama", false, 2);
     let settings = Settings { learning_rate: 1e30, warmup_steps: 0, clip_norm: 0.0, ..settings() };
-    let error = pretrain_decoder(Level::detect(), &json, &examples(9, 8), &settings, None, &mut |_| ()).expect_err("diverges");
+    let error =
+        pretrain_decoder(Level::detect(), &json, &examples(9, 8), &settings, None, &mut |_| ()).expect_err("diverges");
     assert!(matches!(error, TrainError::NotFinite { step: 2, .. }), "{error}");
 }
 
@@ -246,11 +263,16 @@ fn a_run_that_diverges_names_its_step() {
 fn what_cannot_be_learned_is_refused() {
     let json = config_json("llama", false, 2);
     let run = |examples: &[Example], settings: &Settings| {
-        pretrain_decoder(Level::detect(), &json, examples, settings, None, &mut |_| ()).expect_err("is refused").to_string()
+        pretrain_decoder(Level::detect(), &json, examples, settings, None, &mut |_| ())
+            .expect_err("is refused")
+            .to_string()
     };
     let example = |tokens: Vec<u32>, loss_from| [Example { tokens, loss_from }];
     assert_eq!(run(&[], &settings()), "no training example");
-    assert_eq!(run(&example(vec![1, 2], 2), &settings()), "training example 0: learned tokens start at 2, expected 1..2");
+    assert_eq!(
+        run(&example(vec![1, 2], 2), &settings()),
+        "training example 0: learned tokens start at 2, expected 1..2"
+    );
     assert_eq!(run(&example(vec![1, 17], 1), &settings()), "training example 0: token 17, expected below 17");
     assert_eq!(run(&example(vec![1; 66], 1), &settings()), "training example 0: 66 tokens, expected at most 65");
     let settings = Settings { batch_size: 0, ..settings() };
@@ -263,7 +285,8 @@ fn training_learns() {
     let json = config_json("llama", true, 2);
     let settings = Settings { steps: 150, learning_rate: 3e-2, schedule: super::Schedule::Constant, ..settings() };
     let mut last = f32::MAX;
-    pretrain_decoder(Level::detect(), &json, &examples(5, 9), &settings, None, &mut |report| last = report.loss).expect("trains");
+    pretrain_decoder(Level::detect(), &json, &examples(5, 9), &settings, None, &mut |report| last = report.loss)
+        .expect("trains");
     assert!(last < 0.5, "{last}");
 }
 

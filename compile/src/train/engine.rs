@@ -75,7 +75,9 @@ pub(crate) fn run<O: Objective>(
             return Err(TrainError::NotFinite { step, what: "loss".to_string() });
         }
         let count = sum.learned as f32;
-        sum.groups.par_iter_mut().for_each(|flat| flat.par_chunks_mut(CHUNK).for_each(|part| part.iter_mut().for_each(|g| *g /= count)));
+        sum.groups
+            .par_iter_mut()
+            .for_each(|flat| flat.par_chunks_mut(CHUNK).for_each(|part| part.iter_mut().for_each(|g| *g /= count)));
         let norm = global_norm(level, parameters, &sum.groups)
             .map_err(|name| TrainError::NotFinite { step, what: format!("gradient of {name}") })?;
         let rate = learning_rate(settings, progress.step);
@@ -84,14 +86,26 @@ pub(crate) fn run<O: Objective>(
         progress.step = step;
         if traced {
             let loss = format!("{:08x}", loss.to_bits());
-            progress.trace.push(TraceLine { step, loss, gradient_sha256, parameters_sha256: hex(&parameters.sha256(&parameters.values)) });
+            progress.trace.push(TraceLine {
+                step,
+                loss,
+                gradient_sha256,
+                parameters_sha256: hex(&parameters.sha256(&parameters.values)),
+            });
         }
         if let Some(store) = checkpoint
             && store.due(step)
         {
             store.save(&fingerprint, &progress, parameters)?;
         }
-        observe(&StepReport { step, steps: settings.steps, loss, gradient_norm: norm, learning_rate: rate, tokens: sum.tokens });
+        observe(&StepReport {
+            step,
+            steps: settings.steps,
+            loss,
+            gradient_norm: norm,
+            learning_rate: rate,
+            tokens: sum.tokens,
+        });
     }
     Ok(progress.trace)
 }
@@ -112,11 +126,14 @@ fn batch_gradient<O: Objective>(
         left.learned += right.learned;
         left.tokens += right.tokens;
         for (left, right) in left.groups.iter_mut().zip(&right.groups) {
-            left.par_chunks_mut(CHUNK).zip(right.par_chunks(CHUNK)).for_each(|(left, right)| kernel::add(level, left, right));
+            left.par_chunks_mut(CHUNK)
+                .zip(right.par_chunks(CHUNK))
+                .for_each(|(left, right)| kernel::add(level, left, right));
         }
     };
     for some in batch.chunks(in_flight) {
-        let gradients: Vec<_> = some.par_iter().with_max_len(1).map(|&example| objective.gradient(&ready, example)).collect();
+        let gradients: Vec<_> =
+            some.par_iter().with_max_len(1).map(|&example| objective.gradient(&ready, example)).collect();
         for gradient in gradients {
             tree.push(gradient?, &mut add);
         }
@@ -187,7 +204,12 @@ fn check(settings: &Settings, examples: usize) -> Result<(), TrainError> {
     let decay = |value: f64| (0.0..1.0).contains(&value);
     let not_negative = |value: f64| value.is_finite() && value >= 0.0;
     for (name, value, holds, expected) in [
-        ("learning_rate", settings.learning_rate, settings.learning_rate.is_finite() && settings.learning_rate > 0.0, "above 0"),
+        (
+            "learning_rate",
+            settings.learning_rate,
+            settings.learning_rate.is_finite() && settings.learning_rate > 0.0,
+            "above 0",
+        ),
         ("beta1", settings.beta1, decay(settings.beta1), "at least 0 and below 1"),
         ("beta2", settings.beta2, decay(settings.beta2), "at least 0 and below 1"),
         ("epsilon", settings.epsilon, settings.epsilon.is_finite() && settings.epsilon > 0.0, "above 0"),

@@ -5,15 +5,15 @@
 //! clock, the environment or a global generator. NUMERICS.md, "Training", is the normative text.
 
 mod adapter;
+mod checkpoint;
 #[cfg(test)]
 mod checks;
-mod checkpoint;
 mod engine;
 mod error;
 mod gradient;
+mod optimizer;
 #[cfg(test)]
 mod oracle;
-mod optimizer;
 mod parameters;
 mod pretrain;
 mod pretrain_encoder;

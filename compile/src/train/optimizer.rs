@@ -85,8 +85,10 @@ pub(crate) fn learning_rate(settings: &Settings, step: u64) -> f64 {
 /// The name of the first tensor whose sum of squares is not finite.
 pub(crate) fn global_norm(level: Level, parameters: &Parameters, gradient: &[Vec<f32>]) -> Result<f64, String> {
     let tensors: Vec<_> = parameters.in_name_order().collect();
-    let squares: Vec<f32> =
-        tensors.par_iter().map(|(group, slot)| kernel::sum_squares(level, &gradient[*group][slot.range.clone()])).collect();
+    let squares: Vec<f32> = tensors
+        .par_iter()
+        .map(|(group, slot)| kernel::sum_squares(level, &gradient[*group][slot.range.clone()]))
+        .collect();
     let mut total = 0.0_f64;
     for ((_, slot), square) in tensors.iter().zip(squares) {
         if !square.is_finite() {

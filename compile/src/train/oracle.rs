@@ -113,7 +113,11 @@ pub(crate) fn encoder_loss(shape: &EncoderShape, tensors: &Tensors, tokens: &[u3
 }
 
 /// Checks `found` against central differences of `loss`, tensor by tensor, relative to the tensor's largest gradient.
-pub(crate) fn check_gradients(tensors: &mut Tensors, found: &BTreeMap<String, Vec<f32>>, loss: impl Fn(&Tensors) -> f64) {
+pub(crate) fn check_gradients(
+    tensors: &mut Tensors,
+    found: &BTreeMap<String, Vec<f32>>,
+    loss: impl Fn(&Tensors) -> f64,
+) {
     for (name, found) in found {
         assert_eq!(tensors[name].len(), found.len(), "{name}");
         let expected: Vec<f64> = (0..found.len())
@@ -196,7 +200,8 @@ fn rope(shape: &DecoderShape, x: &[f64], position: usize) -> Vec<f64> {
 /// One query over the keys and values of the head whose columns start at `from`.
 fn attend(query: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>], from: usize) -> Vec<f64> {
     let size = query.len();
-    let weights: Vec<f64> = keys.iter().map(|key| (dot(query, &key[from..from + size]) / (size as f64).sqrt()).exp()).collect();
+    let weights: Vec<f64> =
+        keys.iter().map(|key| (dot(query, &key[from..from + size]) / (size as f64).sqrt()).exp()).collect();
     let total: f64 = weights.iter().sum();
     let mut out = vec![0.0; size];
     for (weight, value) in weights.iter().zip(values) {

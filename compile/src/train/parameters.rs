@@ -73,8 +73,11 @@ impl Parameters {
         for (layout, flat) in layouts.iter().zip(&values) {
             assert_eq!(layout.len(), flat.len(), "a flat vector is as long as its layout says");
         }
-        let mut order: Vec<(usize, usize)> =
-            layouts.iter().enumerate().flat_map(|(group, layout)| (0..layout.slots.len()).map(move |slot| (group, slot))).collect();
+        let mut order: Vec<(usize, usize)> = layouts
+            .iter()
+            .enumerate()
+            .flat_map(|(group, layout)| (0..layout.slots.len()).map(move |slot| (group, slot)))
+            .collect();
         order.sort_by(|&(g, s), &(h, t)| layouts[g].slots[s].name.cmp(&layouts[h].slots[t].name));
         Self { layouts, values, order }
     }

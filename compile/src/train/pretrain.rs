@@ -34,7 +34,9 @@ impl Pretrained {
         let tensors = parameters
             .in_name_order()
             .filter(|(_, slot)| keep(&slot.name))
-            .map(|(group, slot)| (slot.name.clone(), slot.shape.clone(), parameters.values[group][slot.range.clone()].to_vec()))
+            .map(|(group, slot)| {
+                (slot.name.clone(), slot.shape.clone(), parameters.values[group][slot.range.clone()].to_vec())
+            })
             .collect();
         Self { tensors, trace }
     }
@@ -64,7 +66,11 @@ pub fn packed_examples<'a>(documents: impl IntoIterator<Item = &'a [u32]>, end: 
         joined.extend_from_slice(document);
         joined.push(end);
     }
-    joined.chunks(length.max(2)).filter(|part| part.len() > 1).map(|part| Example { tokens: part.to_vec(), loss_from: 1 }).collect()
+    joined
+        .chunks(length.max(2))
+        .filter(|part| part.len() > 1)
+        .map(|part| Example { tokens: part.to_vec(), loss_from: 1 })
+        .collect()
 }
 
 /// Trains a decoder of the shape in `config` (the bytes of a `config.json`) from scratch.
@@ -155,7 +161,13 @@ pub(crate) struct DecoderObjective<'a> {
 }
 
 impl<'a> DecoderObjective<'a> {
-    pub(crate) fn new(level: Level, config: DecoderConfig, parameters: &Parameters, examples: &'a [Example], recompute: bool) -> Self {
+    pub(crate) fn new(
+        level: Level,
+        config: DecoderConfig,
+        parameters: &Parameters,
+        examples: &'a [Example],
+        recompute: bool,
+    ) -> Self {
         let blocks = &parameters.layouts[1..=config.layers];
         let places = blocks.iter().map(Places::of).collect();
         let flat_lens = blocks.iter().map(Layout::len).collect();
@@ -171,7 +183,10 @@ impl<'a> DecoderObjective<'a> {
                     let range = parameters.layouts[group].range(&format!(".{name}"));
                     Ok(parameters.values[group][range.expect("the layout has every tensor of the block")].to_vec())
                 };
-                Ok((Block::from_tensors(level, config, &mut get)?, BackwardBlock::from_tensors(level, config, &mut get)?))
+                Ok((
+                    Block::from_tensors(level, config, &mut get)?,
+                    BackwardBlock::from_tensors(level, config, &mut get)?,
+                ))
             })
             .collect::<Result<_, ModelError>>()?;
         let (blocks, backward) = packed.into_iter().unzip();
@@ -200,8 +215,11 @@ impl Objective for DecoderObjective<'_> {
 
     fn ready(&self, parameters: &Parameters) -> Result<Self::Ready, TrainError> {
         let network = self.network(parameters)?;
-        let mut leaves: Vec<Var> =
-            parameters.values.iter().map(|flat| Var::from_slice(flat, flat.len(), &Device::Cpu)).collect::<Result<_, _>>()?;
+        let mut leaves: Vec<Var> = parameters
+            .values
+            .iter()
+            .map(|flat| Var::from_slice(flat, flat.len(), &Device::Cpu))
+            .collect::<Result<_, _>>()?;
         let head = (!self.config.tied).then(|| leaves.remove(self.config.layers + 2));
         let norm = leaves.remove(self.config.layers + 1);
         let blocks = leaves.split_off(1);

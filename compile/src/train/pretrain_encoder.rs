@@ -152,7 +152,9 @@ impl<'a> EncoderObjective<'a> {
             level,
             proxies,
             lens: parameters.layouts.iter().map(Layout::len).collect(),
-            blocks: (0..config.layers).map(|layer| EncoderPlaces::of(&parameters.layouts[layer + 1], &prefix(layer))).collect(),
+            blocks: (0..config.layers)
+                .map(|layer| EncoderPlaces::of(&parameters.layouts[layer + 1], &prefix(layer)))
+                .collect(),
             words: start(WORDS),
             positions: start(POSITIONS),
             token_type: start(TOKEN_TYPES),
@@ -163,7 +165,13 @@ impl<'a> EncoderObjective<'a> {
     }
 
     /// Loss, gradient of the last hidden states and of the proxies.
-    fn head(&self, network: &EncoderNetwork, group: &[&Passage], hidden: &[Vec<f32>], proxies: &mut [f32]) -> (f64, Vec<f32>) {
+    fn head(
+        &self,
+        network: &EncoderNetwork,
+        group: &[&Passage],
+        hidden: &[Vec<f32>],
+        proxies: &mut [f32],
+    ) -> (f64, Vec<f32>) {
         let (level, width, classes) = (self.level, self.config.hidden, self.proxies.classes);
         let unit: Vec<f32> = hidden.iter().flat_map(|rows| network.encoder.pool(rows)).collect();
         let mut logits = vec![0.0; group.len() * classes];
@@ -189,7 +197,13 @@ impl<'a> EncoderObjective<'a> {
     }
 
     /// Adds the rows' gradients to words, positions and token type, passages and tokens ascending.
-    fn embedding_gradient(&self, network: &EncoderNetwork, group: &[&Passage], gradient: &[f32], flat: &mut [f32]) -> Result<(), TrainError> {
+    fn embedding_gradient(
+        &self,
+        network: &EncoderNetwork,
+        group: &[&Passage],
+        gradient: &[f32],
+        flat: &mut [f32],
+    ) -> Result<(), TrainError> {
         let width = self.config.hidden;
         let sums: Vec<Vec<f32>> =
             group.iter().map(|passage| network.encoder.embedding_sum(&passage.tokens)).collect::<Result<_, _>>()?;
@@ -216,8 +230,15 @@ impl Objective for EncoderObjective<'_> {
     fn ready(&self, parameters: &Parameters) -> Result<EncoderNetwork, TrainError> {
         let (level, config) = (self.level, &self.config);
         let mut get = |name: &str, _: &[usize]| {
-            let found = parameters.layouts.iter().zip(&parameters.values).find_map(|(layout, flat)| Some(flat[layout.named(name)?].to_vec()));
-            found.ok_or_else(|| ModelError::TensorMissing { model: "the encoder in training".to_string(), tensor: name.to_string() })
+            let found = parameters
+                .layouts
+                .iter()
+                .zip(&parameters.values)
+                .find_map(|(layout, flat)| Some(flat[layout.named(name)?].to_vec()));
+            found.ok_or_else(|| ModelError::TensorMissing {
+                model: "the encoder in training".to_string(),
+                tensor: name.to_string(),
+            })
         };
         let encoder = Encoder::from_tensors(level, config.clone(), &mut get)?;
         let backward = (0..config.layers)

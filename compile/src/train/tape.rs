@@ -6,7 +6,9 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout as TapeLayout, Shape, Storage, Tensor, Var};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout as TapeLayout, Shape, Storage, Tensor, Var,
+};
 use kolm_runtime::kernel::{KeyValue, Level};
 use kolm_runtime::model::{BlockActivations, Decoder, SegmentKv};
 
@@ -77,14 +79,20 @@ impl Leaves {
 }
 
 /// Records one example on a tape of its own and walks it back.
-pub(crate) fn example_gradient(network: &Arc<Network>, leaves: &Leaves, example: &Example) -> Result<ExampleGradient, TrainError> {
+pub(crate) fn example_gradient(
+    network: &Arc<Network>,
+    leaves: &Leaves,
+    example: &Example,
+) -> Result<ExampleGradient, TrainError> {
     // The last token is only ever predicted.
     let inputs: Vec<u32> = example.tokens[..example.tokens.len() - 1].to_vec();
     let token_count = inputs.len();
     let width = network.decoder.config.hidden;
     let mut hidden = match leaves {
         Leaves::Adapter(_) => Tensor::from_vec(network.decoder.embed(&inputs)?, (token_count, width), &Device::Cpu)?,
-        Leaves::Everything { embedding, .. } => embedding.apply_op1(EmbeddingOp { network: network.clone(), tokens: inputs })?,
+        Leaves::Everything { embedding, .. } => {
+            embedding.apply_op1(EmbeddingOp { network: network.clone(), tokens: inputs })?
+        }
     };
     for (layer, flat) in leaves.blocks().iter().enumerate() {
         hidden = hidden.apply_op2(flat, BlockOp { network: network.clone(), layer, saved: Mutex::new(None) })?;
@@ -93,7 +101,9 @@ pub(crate) fn example_gradient(network: &Arc<Network>, leaves: &Leaves, example:
     let op = HeadOp { network: network.clone(), example: example.clone(), result: result.clone() };
     let loss = match leaves {
         Leaves::Adapter(_) => hidden.apply_op1(op)?,
-        Leaves::Everything { embedding, norm, head, .. } => hidden.apply_op3(norm, head.as_ref().unwrap_or(embedding), op)?,
+        Leaves::Everything { embedding, norm, head, .. } => {
+            hidden.apply_op3(norm, head.as_ref().unwrap_or(embedding), op)?
+        }
     };
     let mut gradients = loss.backward()?;
     let groups = leaves
@@ -165,7 +175,15 @@ impl BlockOp {
         let lora = lora.get(self.layer).map(|lora| &lora.forward);
         let mut segments = [SegmentKv { tokens, kv: &mut kv }];
         let keep = keep.then_some(&mut saved);
-        decoder.blocks[self.layer].forward(decoder.level, config, &decoder.rope, lora, &mut hidden, &mut segments, keep);
+        decoder.blocks[self.layer].forward(
+            decoder.level,
+            config,
+            &decoder.rope,
+            lora,
+            &mut hidden,
+            &mut segments,
+            keep,
+        );
         (hidden, saved)
     }
 }
@@ -217,7 +235,10 @@ impl CustomOp2 for BlockOp {
         let wants_input = self.layer > 0 || network.lora.is_empty();
         let mut flat_gradient = vec![0.0; network.flat_lens[self.layer]];
         let input = with_values(gradient, |gradient| backward.run(gradient, wants_input, &mut flat_gradient))?;
-        let input = input.filter(|_| wants_input).map(|input| Tensor::from_vec(input, hidden.shape(), &Device::Cpu)).transpose()?;
+        let input = input
+            .filter(|_| wants_input)
+            .map(|input| Tensor::from_vec(input, hidden.shape(), &Device::Cpu))
+            .transpose()?;
         Ok((input, Some(Tensor::from_vec(flat_gradient, flat.shape(), &Device::Cpu)?)))
     }
 }
@@ -293,7 +314,9 @@ impl CustomOp3 for HeadOp {
 }
 
 fn values<'a>(storage: &'a CpuStorage, layout: &TapeLayout) -> candle_core::Result<&'a [f32]> {
-    let (start, end) = layout.contiguous_offsets().ok_or_else(|| candle_core::Error::Msg("a strided tensor on the tape".to_string()))?;
+    let (start, end) = layout
+        .contiguous_offsets()
+        .ok_or_else(|| candle_core::Error::Msg("a strided tensor on the tape".to_string()))?;
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 

@@ -9,7 +9,13 @@ use kolm_runtime::kernel::{Fma, Level, Vectorized, math};
 pub(crate) fn silu_multiply_backward(level: Level, gate: &[f32], up: &[f32], gradient: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let mut gate_gradient = vec![0.0; gate.len()];
     let mut up_gradient = vec![0.0; gate.len()];
-    level.vectorize(SiluMultiply { gate, up, gradient, gate_gradient: &mut gate_gradient, up_gradient: &mut up_gradient });
+    level.vectorize(SiluMultiply {
+        gate,
+        up,
+        gradient,
+        gate_gradient: &mut gate_gradient,
+        up_gradient: &mut up_gradient,
+    });
     (gate_gradient, up_gradient)
 }
 

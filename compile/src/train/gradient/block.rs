@@ -134,7 +134,14 @@ impl BlockBackward<'_> {
         Some(input)
     }
 
-    fn linear(&self, target: Target, x: &[f32], gradient: &[f32], wants_input: bool, flat: &mut [f32]) -> Option<Vec<f32>> {
+    fn linear(
+        &self,
+        target: Target,
+        x: &[f32],
+        gradient: &[f32],
+        wants_input: bool,
+        flat: &mut [f32],
+    ) -> Option<Vec<f32>> {
         let level = self.level;
         let place = target as usize;
         let (inputs, outputs) = target.features(self.config);
@@ -151,7 +158,8 @@ impl BlockBackward<'_> {
             let (before, after) = flat.split_at_mut(b.start);
             let low = &self.saved.low[place];
             let scaling = lora.forward.scaling;
-            let share = pair.apply(level, scaling, x, low, gradient, &mut before[a], &mut after[..b.len()], wants_input);
+            let share =
+                pair.apply(level, scaling, x, low, gradient, &mut before[a], &mut after[..b.len()], wants_input);
             if let (Some(out), Some(share)) = (out.as_mut(), share) {
                 kernel::add(level, out, &share);
             }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use kolm_runtime::kernel::{self, Level};
 use kolm_runtime::model::{EncoderActivations, EncoderBlock, EncoderConfig, ModelError};
 
-use super::attention::{AttentionShape, attention_backward};
 use super::activation::gelu_backward;
+use super::attention::{AttentionShape, attention_backward};
 use super::linear::{BackwardWeight, bias_gradient, weight_gradient};
 use super::norm::layer_norm_backward;
 use crate::train::parameters::Layout;
@@ -101,7 +101,8 @@ impl EncoderPlaces {
 
 /// Places of `name.weight` and `name.bias`, which the layout holds.
 pub(crate) fn affine(layout: &Layout, name: &str) -> Affine {
-    let place = |part: &str| layout.named(&format!("{name}.{part}")).expect("the layout holds every tensor of the encoder");
+    let place =
+        |part: &str| layout.named(&format!("{name}.{part}")).expect("the layout holds every tensor of the encoder");
     (place("weight"), place("bias"))
 }
 

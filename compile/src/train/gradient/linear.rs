@@ -61,7 +61,14 @@ impl BackwardPair {
 }
 
 /// `dᵀ x` into `out` `[outputs, inputs]`.
-pub(crate) fn weight_gradient(level: Level, gradient: &[f32], x: &[f32], outputs: usize, inputs: usize, out: &mut [f32]) {
+pub(crate) fn weight_gradient(
+    level: Level,
+    gradient: &[f32],
+    x: &[f32],
+    outputs: usize,
+    inputs: usize,
+    out: &mut [f32],
+) {
     kernel::product_transposed(level, gradient, x, x.len() / inputs, outputs, inputs, out);
 }
 
