@@ -38,7 +38,7 @@ pub struct Request {
     pub cases: u64,
     /// Whether completions come from a closed set.
     pub closed: bool,
-    /// That set; `None` is the set of the training rows' completions.
+    /// That set; `None` is the set of the training rows' completions (of all rows if the split is by hash).
     pub labels: Option<Vec<String>>,
 }
 
@@ -173,8 +173,10 @@ pub fn load(request: &Request) -> Result<Corpus, CorpusError> {
             lowest_digests(pool, request.cases)?
         }
         SplitMethod::Column => {
-            let (train, rest): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.split.as_ref() == Some(&request.train_split));
-            let (eval, others): (Vec<Row>, Vec<Row>) = rest.into_iter().partition(|row| row.split.as_ref() == Some(&request.eval_split));
+            let (train, rest): (Vec<Row>, Vec<Row>) =
+                rows.into_iter().partition(|row| row.split.as_ref() == Some(&request.train_split));
+            let (eval, others): (Vec<Row>, Vec<Row>) =
+                rest.into_iter().partition(|row| row.split.as_ref() == Some(&request.eval_split));
             dropped.unused += others.len() as u64;
             (train, eval)
         }
@@ -193,7 +195,11 @@ pub fn load(request: &Request) -> Result<Corpus, CorpusError> {
     if train.is_empty() {
         return Err(CorpusError::NoTrainingRows { read });
     }
-    let labels = request.closed.then(|| label_set(request, &train)).map(|labels| check_labels(labels, &train, &eval, &paths)).transpose()?;
+    let labels = request
+        .closed
+        .then(|| label_set(request, &train, &eval))
+        .map(|labels| check_labels(labels, &train, &eval, &paths))
+        .transpose()?;
     let (train_sha256, eval_sha256) = (digest_rows(&train), digest_rows(&eval));
     Ok(Corpus { train, eval, files, method: request.method(), read, dropped, labels, train_sha256, eval_sha256, scan })
 }
@@ -203,10 +209,15 @@ fn read_rows(request: &Request) -> Result<(Vec<CorpusFile>, Vec<Row>, ScanReport
     if request.train.is_empty() {
         return Err(CorpusError::NoFile);
     }
-    let named = request.train.iter().map(|path| (path, Role::Train)).chain(request.eval.iter().map(|path| (path, Role::Eval)));
+    let named =
+        request.train.iter().map(|path| (path, Role::Train)).chain(request.eval.iter().map(|path| (path, Role::Eval)));
     let named: Vec<(&PathBuf, Role)> = named.collect();
     // Every file must open and have its columns before the first row is read.
-    let opened: Vec<_> = named.iter().enumerate().map(|(file, (path, _))| read_file(file, path, &request.columns)).collect::<Result<_, _>>()?;
+    let opened: Vec<_> = named
+        .iter()
+        .enumerate()
+        .map(|(file, (path, _))| read_file(file, path, &request.columns))
+        .collect::<Result<_, _>>()?;
     let mut files = Vec::new();
     for &(path, role) in &named {
         let (sha256, size) = file_digest(path)?;
@@ -248,7 +259,9 @@ fn file_digest(path: &Path) -> Result<(String, u64), CorpusError> {
     let mut file = table::open(path)?;
     let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
     loop {
-        let read = file.read(&mut buffer).map_err(|error| CorpusError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
+        let read = file
+            .read(&mut buffer)
+            .map_err(|error| CorpusError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
         if read == 0 {
             return Ok((hex(&hash.finalize()), size));
         }
@@ -258,7 +271,12 @@ fn file_digest(path: &Path) -> Result<(String, u64), CorpusError> {
 }
 
 /// Keeps the first of rows whose normalised prompt and completion are the same.
-fn without_duplicates(rows: Vec<Row>, rule: Duplicates, paths: &[&Path], dropped: &mut Dropped) -> Result<Vec<Row>, CorpusError> {
+fn without_duplicates(
+    rows: Vec<Row>,
+    rule: Duplicates,
+    paths: &[&Path],
+    dropped: &mut Dropped,
+) -> Result<Vec<Row>, CorpusError> {
     let mut seen: BTreeMap<(String, String), (usize, u64)> = BTreeMap::new();
     let mut kept = Vec::with_capacity(rows.len());
     for row in rows {
@@ -294,7 +312,13 @@ fn lowest_digests(rows: Vec<Row>, count: u64) -> Result<(Vec<Row>, Vec<Row>), Co
 }
 
 /// Drops, or refuses, training rows whose prompt equals or nearly equals an eval row's.
-fn without_leaks(train: Vec<Row>, eval: &[Row], rule: Leakage, paths: &[&Path], dropped: &mut Dropped) -> Result<Vec<Row>, CorpusError> {
+fn without_leaks(
+    train: Vec<Row>,
+    eval: &[Row],
+    rule: Leakage,
+    paths: &[&Path],
+    dropped: &mut Dropped,
+) -> Result<Vec<Row>, CorpusError> {
     let prompts = |rows: &[Row]| rows.iter().map(|row| normalised(&row.prompt)).collect::<Vec<_>>();
     let found = matches(&prompts(&train), &prompts(eval));
     let mut kept = Vec::with_capacity(train.len());
@@ -311,8 +335,11 @@ fn without_leaks(train: Vec<Row>, eval: &[Row], rule: Leakage, paths: &[&Path], 
     Ok(kept)
 }
 
-fn label_set(request: &Request, train: &[Row]) -> Vec<String> {
-    let from_rows = || train.iter().map(|row| row.completion.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+fn label_set(request: &Request, train: &[Row], eval: &[Row]) -> Vec<String> {
+    // A split by hash may take the only row of a rare label; in a given split, such a label is a fault.
+    let eval = if request.method() == SplitMethod::Hash { eval } else { &[] };
+    let from_rows =
+        || train.iter().chain(eval).map(|row| row.completion.clone()).collect::<BTreeSet<_>>().into_iter().collect();
     request.labels.clone().unwrap_or_else(from_rows)
 }
 
@@ -325,7 +352,12 @@ fn check_labels(labels: Vec<String>, train: &[Row], eval: &[Row], paths: &[&Path
             if labels.len() > LABELS_NAMED {
                 expected.push(format!("{} more", labels.len() - LABELS_NAMED));
             }
-            Err(CorpusError::LabelOutside { path: paths[row.file].to_owned(), row: row.row, found: row.completion.clone(), expected })
+            Err(CorpusError::LabelOutside {
+                path: paths[row.file].to_owned(),
+                row: row.row,
+                found: row.completion.clone(),
+                expected,
+            })
         }
     }
 }

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The normalised form of `text`; the trimmed text itself when it has no letter or digit.
-pub(super) fn normalised(text: &str) -> String {
+pub(crate) fn normalised(text: &str) -> String {
     let lower = text.to_lowercase();
-    let words: Vec<&str> = lower.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> =
+        lower.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
     if words.is_empty() { text.trim().to_owned() } else { words.join(" ") }
 }
 
@@ -20,7 +21,15 @@ pub(super) fn matches(texts: &[String], others: &[String]) -> Vec<Option<(usize,
         equal.entry(other).or_insert(place);
     }
     let index = Index::build(others);
-    texts.iter().map(|text| equal.get(text.as_str()).map(|&place| (place, true)).or_else(|| index.nearest(text).map(|place| (place, false)))).collect()
+    texts
+        .iter()
+        .map(|text| {
+            equal
+                .get(text.as_str())
+                .map(|&place| (place, true))
+                .or_else(|| index.nearest(text).map(|place| (place, false)))
+        })
+        .collect()
 }
 
 /// Token sets, each sorted from rare to frequent, and for each token the sets that have it among their rarest.
@@ -56,7 +65,8 @@ impl<'a> Index<'a> {
         let mut tokens: Vec<u32> = set.iter().filter_map(|token| self.rank.get(token).copied()).collect();
         tokens.sort_unstable();
         let prefix = prefix_len(set.len()).saturating_sub(unknown).min(tokens.len());
-        let proposed: BTreeSet<usize> = tokens[..prefix].iter().filter_map(|token| self.rare.get(token)).flatten().copied().collect();
+        let proposed: BTreeSet<usize> =
+            tokens[..prefix].iter().filter_map(|token| self.rare.get(token)).flatten().copied().collect();
         proposed.into_iter().find(|&place| is_near(&tokens, unknown, &self.sets[place]))
     }
 }
@@ -92,15 +102,30 @@ mod tests {
 
     #[test]
     fn equal_comes_before_near_and_one_word_of_eleven_is_near() {
-        let others = normal(&["one two three four five six seven eight nine ten eleven", "something else", "Something, else!"]);
-        let texts = normal(&["something ELSE", "ten eleven one two three four five six seven eight nine twelve", "one two", "nothing"]);
+        let others =
+            normal(&["one two three four five six seven eight nine ten eleven", "something else", "Something, else!"]);
+        let texts = normal(&[
+            "something ELSE",
+            "ten eleven one two three four five six seven eight nine twelve",
+            "one two",
+            "nothing",
+        ]);
         assert_eq!(matches(&texts, &others), [Some((1, true)), Some((0, false)), None, None]);
     }
 
     #[test]
     fn the_index_finds_what_counting_every_pair_finds() {
-        let texts: Vec<String> = crate::generate::texts(5, 400).into_iter().map(|document| normalised(&document.text)).collect();
-        let varied: Vec<String> = texts.iter().enumerate().map(|(place, text)| if place % 3 == 0 { format!("{text} again") } else { text.replacen(' ', " x ", place % 2) }).collect();
+        let texts: Vec<String> =
+            crate::generate::texts(5, 400).into_iter().map(|document| normalised(&document.text)).collect();
+        let varied: Vec<String> = texts
+            .iter()
+            .enumerate()
+            .map(
+                |(place, text)| {
+                    if place % 3 == 0 { format!("{text} again") } else { text.replacen(' ', " x ", place % 2) }
+                },
+            )
+            .collect();
         let set = |text: &str| text.split(' ').map(str::to_owned).collect::<BTreeSet<_>>();
         let sets: Vec<BTreeSet<String>> = texts.iter().map(|text| set(text)).collect();
         for (found, text) in matches(&varied, &texts).iter().zip(&varied) {

@@ -38,7 +38,12 @@ impl Table {
 
     /// Names of all text columns, in file order.
     pub(super) fn text_columns(&self) -> Vec<String> {
-        self.schema().fields().iter().filter(|field| is_text(field.data_type())).map(|field| field.name().clone()).collect()
+        self.schema()
+            .fields()
+            .iter()
+            .filter(|field| is_text(field.data_type()))
+            .map(|field| field.name().clone())
+            .collect()
     }
 
     /// Checks that each of `columns` exists and holds text.
@@ -62,8 +67,14 @@ impl Table {
         let roots: Vec<usize> = columns.iter().filter_map(|column| self.schema().index_of(column).ok()).collect();
         let mask = ProjectionMask::roots(self.builder.parquet_schema(), roots);
         let path = self.path;
-        let batches = self.builder.with_projection(mask).build().map_err(|error| broken(&path, 0, error.to_string()))?;
-        Ok(TextBatches { path, columns: columns.iter().map(|column| (*column).to_owned()).collect(), batches, next_row: 0 })
+        let batches =
+            self.builder.with_projection(mask).build().map_err(|error| broken(&path, 0, error.to_string()))?;
+        Ok(TextBatches {
+            path,
+            columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+            batches,
+            next_row: 0,
+        })
     }
 
     /// Streams whole batches.
@@ -112,7 +123,12 @@ impl Iterator for TextBatches {
 }
 
 /// Column `name` of `batch` as plain text, whatever its encoding.
-pub(super) fn text_column(batch: &RecordBatch, name: &str, path: &Path, row: u64) -> Result<LargeStringArray, CorpusError> {
+pub(super) fn text_column(
+    batch: &RecordBatch,
+    name: &str,
+    path: &Path,
+    row: u64,
+) -> Result<LargeStringArray, CorpusError> {
     let array = batch.column_by_name(name).ok_or_else(|| broken(path, row, format!("column {name} is gone")))?;
     let text = cast(array, &DataType::LargeUtf8).map_err(|error| broken(path, row, error.to_string()))?;
     text.as_any().downcast_ref().cloned().ok_or_else(|| broken(path, row, format!("column {name} is not text")))
@@ -126,7 +142,10 @@ pub(super) fn open(path: &Path) -> Result<File, CorpusError> {
     };
     let file = File::open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_dir() {
-        return Err(CorpusError::Unreadable { path: path.to_owned(), reason: "is a folder, expected a parquet file".to_owned() });
+        return Err(CorpusError::Unreadable {
+            path: path.to_owned(),
+            reason: "is a folder, expected a parquet file".to_owned(),
+        });
     }
     Ok(file)
 }

@@ -1,7 +1,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, DictionaryArray, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray};
+use arrow::array::{
+    ArrayRef, DictionaryArray, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray,
+};
 use arrow::datatypes::Int32Type;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -17,9 +19,11 @@ fn some<'a>(cells: &[&'a str]) -> Cells<'a> {
 }
 
 fn write(path: &Path, columns: Vec<(&str, ArrayRef)>, group_row_count: usize) -> PathBuf {
-    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap();
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap();
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group_row_count)).build();
-    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     path.to_owned()
@@ -34,7 +38,14 @@ fn request(train: PathBuf) -> Request {
     Request::from_job(&job, &[train])
 }
 
-const PROMPTS: [&str; 6] = ["my card was charged", "where is the parcel", "app crashes", "refund the bill", "courier is late", "error on start"];
+const PROMPTS: [&str; 6] = [
+    "my card was charged",
+    "where is the parcel",
+    "app crashes",
+    "refund the bill",
+    "courier is late",
+    "error on start",
+];
 const LABELS: [&str; 6] = ["billing", "shipping", "technical", "billing", "shipping", "technical"];
 
 struct Folder(tempfile::TempDir);
@@ -49,7 +60,11 @@ impl Folder {
     }
 
     fn rows(&self, name: &str, prompts: &[&str], completions: &[&str]) -> PathBuf {
-        write(&self.path(name), vec![("prompt", strings(some(prompts))), ("completion", strings(some(completions)))], 100)
+        write(
+            &self.path(name),
+            vec![("prompt", strings(some(prompts))), ("completion", strings(some(completions)))],
+            100,
+        )
     }
 }
 
@@ -79,11 +94,18 @@ fn rows_come_in_file_order_from_any_text_encoding_and_any_row_group_size() {
     let columns = Columns { id: None, prompt: "prompt".into(), completion: "completion".into(), split: None };
     let mut digests = Vec::new();
     for (place, prompt) in prompts.into_iter().enumerate() {
-        let path = write(&folder.path(&format!("{place}.parquet")), vec![("completion", strings(some(&labels))), ("prompt", prompt)], 700 + place);
+        let path = write(
+            &folder.path(&format!("{place}.parquet")),
+            vec![("completion", strings(some(&labels))), ("prompt", prompt)],
+            700 + place,
+        );
         let rows: Vec<Row> = read_file(0, &path, &columns).unwrap().map(Result::unwrap).collect();
         assert_eq!(rows.len(), 3000);
         for (number, row) in rows.iter().enumerate() {
-            assert_eq!((row.row, row.prompt.as_str(), row.completion.as_str()), (number as u64, texts[number], labels[number]));
+            assert_eq!(
+                (row.row, row.prompt.as_str(), row.completion.as_str()),
+                (number as u64, texts[number], labels[number])
+            );
         }
         assert_eq!(rows[7].id, "f0-r7");
         digests.push(digest_rows(&rows));
@@ -102,7 +124,10 @@ fn a_split_by_hash_depends_on_the_rows_alone() {
     };
     let (eval, corpus) = load_ids(&PROMPTS, &LABELS);
     assert_eq!((corpus.method, corpus.read, corpus.train.len(), corpus.eval.len()), (SplitMethod::Hash, 6, 4, 2));
-    assert_eq!(corpus.labels.as_deref(), Some(&["billing".to_owned(), "shipping".to_owned(), "technical".to_owned()][..]));
+    assert_eq!(
+        corpus.labels.as_deref(),
+        Some(&["billing".to_owned(), "shipping".to_owned(), "technical".to_owned()][..])
+    );
     let reversed = |texts: &[&'static str]| texts.iter().rev().copied().collect::<Vec<_>>();
     assert_eq!(load_ids(&reversed(&PROMPTS), &reversed(&LABELS)).0, eval);
     assert_eq!(corpus.files[0].rows, 6);
@@ -123,10 +148,15 @@ fn files_and_columns_that_do_not_fit_are_named() {
     (4..60).for_each(|at| broken[at] ^= 0x5a);
     std::fs::write(folder.path("broken.parquet"), broken).unwrap();
     refused(&request(folder.path("broken.parquet")), "corpus_broken", 1, &["row 0"]);
-    let other = write(&folder.path("other.parquet"), vec![("text", strings(some(&PROMPTS))), ("label", strings(some(&LABELS)))], 9);
+    let other = write(
+        &folder.path("other.parquet"),
+        vec![("text", strings(some(&PROMPTS))), ("label", strings(some(&LABELS)))],
+        9,
+    );
     refused(&request(other), "corpus_column_missing", 1, &["no column `prompt`", "text, label"]);
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
-    let wrong = write(&folder.path("wrong.parquet"), vec![("prompt", numbers), ("completion", strings(some(&LABELS[..3])))], 9);
+    let wrong =
+        write(&folder.path("wrong.parquet"), vec![("prompt", numbers), ("completion", strings(some(&LABELS[..3])))], 9);
     refused(&request(wrong), "corpus_column_not_text", 1, &["`prompt` is Int64", "expected text"]);
     let mut nothing = request(folder.path("x"));
     nothing.train.clear();
@@ -139,7 +169,11 @@ fn null_and_empty_cells_are_refused_with_their_row() {
     for (cell, code) in [(None, "corpus_null"), (Some(" \n\t"), "corpus_empty"), (Some(""), "corpus_empty")] {
         let mut prompts = some(&PROMPTS);
         prompts[4] = cell;
-        let path = write(&folder.path("a.parquet"), vec![("prompt", strings(prompts)), ("completion", strings(some(&LABELS)))], 2);
+        let path = write(
+            &folder.path("a.parquet"),
+            vec![("prompt", strings(prompts)), ("completion", strings(some(&LABELS)))],
+            2,
+        );
         refused(&request(path), code, 1, &["row 4", "`prompt`"]);
     }
 }
@@ -157,7 +191,8 @@ fn duplicates_are_dropped_or_refused_and_ids_are_unique() {
     wanted.duplicates = Duplicates::Error;
     refused(&wanted, "corpus_duplicate_row", 1, &["row 6", "row 0"]);
     let ids = ["a", "b", "c", "d", "b", "e"];
-    let columns = vec![("id", strings(some(&ids))), ("prompt", strings(some(&PROMPTS))), ("completion", strings(some(&LABELS)))];
+    let columns =
+        vec![("id", strings(some(&ids))), ("prompt", strings(some(&PROMPTS))), ("completion", strings(some(&LABELS)))];
     let mut wanted = request(write(&folder.path("b.parquet"), columns, 9));
     wanted.columns.id = Some("id".to_owned());
     refused(&wanted, "corpus_duplicate_id", 1, &["row 4", "\"b\"", "row 1"]);
@@ -179,7 +214,10 @@ fn a_given_split_that_leaks_is_refused_or_thinned() {
         assert!(error.hint().is_some());
         wanted.leakage = Leakage::Drop;
         let corpus = load(&wanted).unwrap();
-        assert_eq!((corpus.method, corpus.dropped.leaks, corpus.train.len(), corpus.eval.len()), (SplitMethod::File, 1, 5, 2));
+        assert_eq!(
+            (corpus.method, corpus.dropped.leaks, corpus.train.len(), corpus.eval.len()),
+            (SplitMethod::File, 1, 5, 2)
+        );
     }
 }
 
@@ -187,12 +225,19 @@ fn a_given_split_that_leaks_is_refused_or_thinned() {
 fn a_split_by_column_uses_its_rows_and_counts_the_others() {
     let folder = Folder::new();
     let splits = ["train", "test", "train", "test", "validation", "test"];
-    let columns = vec![("prompt", strings(some(&PROMPTS))), ("completion", strings(some(&LABELS))), ("split", strings(some(&splits)))];
+    let columns = vec![
+        ("prompt", strings(some(&PROMPTS))),
+        ("completion", strings(some(&LABELS))),
+        ("split", strings(some(&splits))),
+    ];
     let mut wanted = request(write(&folder.path("a.parquet"), columns, 9));
     wanted.columns.split = Some("split".to_owned());
     wanted.labels = Some(vec!["billing".to_owned(), "shipping".to_owned(), "technical".to_owned()]);
     let corpus = load(&wanted).unwrap();
-    assert_eq!((corpus.method, corpus.train.len(), corpus.eval.len(), corpus.dropped.unused), (SplitMethod::Column, 2, 2, 2));
+    assert_eq!(
+        (corpus.method, corpus.train.len(), corpus.eval.len(), corpus.dropped.unused),
+        (SplitMethod::Column, 2, 2, 2)
+    );
     wanted.cases = 4;
     let error = refused(&wanted, "corpus_too_few_eval_rows", 1, &["found 3", "at least 4"]);
     assert!(error.hint().is_some());
@@ -223,7 +268,12 @@ fn an_identifier_stops_the_load_and_never_shows() {
     let mut prompts = PROMPTS.to_vec();
     prompts[2] = "app crashes, mail jane.roe@example.org or call 602-272-9781";
     let mut wanted = request(folder.rows("a.parquet", &prompts, &LABELS));
-    let error = refused(&wanted, "corpus_identifier", 1, &["a.parquet", "row 2", "`prompt`", "an email address", "[EMAIL]", "2 findings"]);
+    let error = refused(
+        &wanted,
+        "corpus_identifier",
+        1,
+        &["a.parquet", "row 2", "`prompt`", "an email address", "[EMAIL]", "2 findings"],
+    );
     assert!(!error.to_string().contains("jane") && !error.to_string().contains("272") && error.hint().is_some());
     wanted.identifiers = Identifiers::Allow;
     let corpus = load(&wanted).unwrap();
@@ -239,7 +289,11 @@ fn a_deidentified_file_scans_clean_and_keeps_everything_else() {
     prompts[1] = Some("where is order 370795561790, call 602-272-9781");
     prompts[3] = None;
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 4, 5, 6]));
-    let columns = vec![("n", numbers), ("prompt", strings(prompts)), ("completion", Arc::new(StringViewArray::from(LABELS.to_vec())) as ArrayRef)];
+    let columns = vec![
+        ("n", numbers),
+        ("prompt", strings(prompts)),
+        ("completion", Arc::new(StringViewArray::from(LABELS.to_vec())) as ArrayRef),
+    ];
     let input = write(&folder.path("in.parquet"), columns, 4);
     let output = folder.path("out.parquet");
     let report = deidentify_file(&input, &output, None, &Replacement::pseudonyms(b"key", "in")).unwrap();
@@ -248,9 +302,16 @@ fn a_deidentified_file_scans_clean_and_keeps_everything_else() {
     let first = std::fs::read(&output).unwrap();
     deidentify_file(&input, &output, None, &Replacement::pseudonyms(b"key", "in")).unwrap();
     assert_eq!(first, std::fs::read(&output).unwrap(), "the same bytes again");
-    let batches = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(&output).unwrap()).unwrap().build().unwrap();
+    let batches =
+        parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(&output).unwrap())
+            .unwrap()
+            .build()
+            .unwrap();
     let batch = batches.map(Result::unwrap).next().unwrap();
-    assert_eq!(batch.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), ["n", "prompt", "completion"]);
+    assert_eq!(
+        batch.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(),
+        ["n", "prompt", "completion"]
+    );
     assert!(batch.column(1).is_null(3) && batch.num_rows() == 6);
     let error = deidentify_file(&input, &input, None, &Replacement::mask()).unwrap_err();
     assert_eq!((error.code(), error.exit_code()), ("corpus_same_file", 2));
@@ -279,10 +340,16 @@ fn the_outside_corpora_load_by_their_job_files() {
         return;
     }
     let folder = Folder::new();
-    for (name, stops) in
-        [("banking77", false), ("bitext_support", true), ("snips", false), ("excavators", false), ("sms_spam", true), ("mts_dialog", false)]
-    {
-        let job = Job::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../corpora/jobs/{name}.toml"))).unwrap();
+    for (name, stops) in [
+        ("banking77", false),
+        ("bitext_support", true),
+        ("snips", false),
+        ("excavators", false),
+        ("sms_spam", true),
+        ("mts_dialog", false),
+    ] {
+        let job =
+            Job::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../corpora/jobs/{name}.toml"))).unwrap();
         let mut path = data.join(format!("{name}.parquet"));
         if stops {
             let error = load(&Request::from_job(&job, std::slice::from_ref(&path))).expect_err(name);
@@ -292,7 +359,13 @@ fn the_outside_corpora_load_by_their_job_files() {
             path = output;
         }
         let corpus = load(&Request::from_job(&job, &[path])).unwrap_or_else(|error| panic!("{error}"));
-        println!("{name}: {} train, {} eval, {:?}, {} findings", corpus.train.len(), corpus.eval.len(), corpus.dropped, corpus.scan.total());
+        println!(
+            "{name}: {} train, {} eval, {:?}, {} findings",
+            corpus.train.len(),
+            corpus.eval.len(),
+            corpus.dropped,
+            corpus.scan.total()
+        );
         assert_eq!(corpus.read, corpus.train.len() as u64 + corpus.eval.len() as u64 + corpus.dropped.total());
         assert_eq!(corpus.eval.len() as u64, job.eval.cases);
         if stops {

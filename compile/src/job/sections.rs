@@ -6,8 +6,8 @@ use super::decimal::Decimal;
 use super::document::Section;
 use super::error::JobError;
 use super::{
-    AdapterSection, BaseSection, CorpusSection, Duplicates, EvalSection, Identifiers, Leakage, Metric, Overlong, RecallSection,
-    RecallUse, Schedule, TaskSection, TrainSection,
+    AdapterSection, BaseSection, CorpusSection, Duplicates, EvalSection, Identifiers, Leakage, Metric, Overlong,
+    RecallSection, RecallUse, Schedule, TaskSection, TrainSection,
 };
 
 pub(super) fn task(mut section: Section<'_>, path: &Path) -> Result<TaskSection, JobError> {

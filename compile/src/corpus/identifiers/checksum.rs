@@ -4,7 +4,8 @@
 pub(super) fn luhn(text: &str) -> bool {
     let digits: Vec<u32> = text.chars().filter_map(|letter| letter.to_digit(10)).collect();
     let doubled = |digit: u32| if digit > 4 { digit * 2 - 9 } else { digit * 2 };
-    let terms = digits.iter().rev().enumerate().map(|(place, digit)| if place % 2 == 1 { doubled(*digit) } else { *digit });
+    let terms =
+        digits.iter().rev().enumerate().map(|(place, digit)| if place % 2 == 1 { doubled(*digit) } else { *digit });
     digits.len() > 1 && terms.fold(0, |total, term| (total + term) % 10) == 0
 }
 
@@ -34,7 +35,8 @@ pub(super) fn vin(text: &str) -> bool {
         _ => None,
     };
     let letters: Vec<char> = text.chars().map(|letter| letter.to_ascii_uppercase()).collect();
-    let total = letters.iter().zip(WEIGHTS).try_fold(0, |total, (letter, weight)| Some(total + value(*letter)? * weight));
+    let total =
+        letters.iter().zip(WEIGHTS).try_fold(0, |total, (letter, weight)| Some(total + value(*letter)? * weight));
     let check = |remainder: u32| if remainder == 10 { Some('X') } else { char::from_digit(remainder, 10) };
     letters.len() == 17 && total.is_some_and(|total| check(total % 11) == Some(letters[8]))
 }

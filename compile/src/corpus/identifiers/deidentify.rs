@@ -47,7 +47,8 @@ impl Replacement {
     fn tag(&self, kind: Kind, value: &str) -> String {
         let Some(subkey) = &self.subkey else { return format!("[{}]", kind.tag()) };
         // Spelling differences of one value (case, spaces, separators) share a pseudonym.
-        let letters: String = value.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+        let letters: String =
+            value.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect();
         let mut mac = hmac(subkey);
         mac.update(kind.tag().as_bytes());
         mac.update(b"\0");
@@ -114,13 +115,21 @@ pub fn deidentify_file(
     moved
 }
 
-fn write(table: Table, input: &Path, partial: &Path, names: &[String], replacement: &Replacement) -> Result<ScanReport, CorpusError> {
+fn write(
+    table: Table,
+    input: &Path,
+    partial: &Path,
+    names: &[String],
+    replacement: &Replacement,
+) -> Result<ScanReport, CorpusError> {
     let reader = table.read_all()?;
     let schema = rewritten_schema(&reader.schema(), names);
     let file = std::fs::File::create(partial).map_err(|error| unwritable(partial, error))?;
-    let properties = WriterProperties::builder().set_created_by("kolm".to_owned()).set_compression(Compression::SNAPPY).build();
+    let properties =
+        WriterProperties::builder().set_created_by("kolm".to_owned()).set_compression(Compression::SNAPPY).build();
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(|error| unwritable(partial, error))?;
+    let mut writer =
+        ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(|error| unwritable(partial, error))?;
     let (mut scan, mut row) = (Scan::new(), 0);
     for batch in reader {
         let broken = |reason: String| CorpusError::Broken { path: input.to_owned(), row, reason };

@@ -86,7 +86,8 @@ fn tags(text: &str) -> Vec<(usize, usize)> {
 
 fn is_tag(inside: &str) -> bool {
     let (word, pseudonym) = inside.split_once('-').map_or((inside, None), |(word, pseudonym)| (word, Some(pseudonym)));
-    let hex = |text: &str| text.len() == PSEUDONYM_LEN && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let hex =
+        |text: &str| text.len() == PSEUDONYM_LEN && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     Kind::ALL.iter().any(|kind| kind.tag() == word) && pseudonym.is_none_or(hex)
 }
 

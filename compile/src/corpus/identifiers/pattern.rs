@@ -10,11 +10,14 @@ use regex::Regex;
 use super::checksum;
 use super::kind::Kind;
 
+/// What a regular expression cannot see: checksums, ranges, neighbours.
+type Check = fn(Match<'_>) -> bool;
+
 /// A pattern ready to run.
 pub(super) struct Rule {
     pub(super) kind: Kind,
     pub(super) pattern: Regex,
-    pub(super) check: fn(Match<'_>) -> bool,
+    pub(super) check: Check,
 }
 
 /// What a check sees.
@@ -45,7 +48,7 @@ impl Match<'_> {
 
 /// Every rule, compiled once.
 pub(super) static COMPILED: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-    let compile = |&(kind, pattern, check): &(Kind, &str, fn(Match<'_>) -> bool)| Rule {
+    let compile = |&(kind, pattern, check): &(Kind, &str, Check)| Rule {
         kind,
         pattern: Regex::new(pattern).expect("the rules' expressions are fixed and tested"),
         check,
@@ -65,7 +68,11 @@ fn stands_alone(found: Match<'_>) -> bool {
     let (next, second) = (after.next(), after.next());
     let decimal = matches!(next, Some('.' | ',' | '-' | '/')) && second.is_some_and(|letter| letter.is_ascii_digit());
     let money = before.is_some_and(|letter| "$£€#".contains(letter));
-    !before.is_some_and(part) && !next.is_some_and(part) && !decimal && !money && !before.is_some_and(|letter| ".-/".contains(letter))
+    !before.is_some_and(part)
+        && !next.is_some_and(part)
+        && !decimal
+        && !money
+        && !before.is_some_and(|letter| ".-/".contains(letter))
 }
 
 fn card(found: Match<'_>) -> bool {
@@ -83,12 +90,18 @@ fn iban(found: Match<'_>) -> bool {
 
 fn social_security(found: Match<'_>) -> bool {
     let digits: String = found.value.chars().filter(char::is_ascii_digit).collect();
-    stands_alone(found) && digits.len() == 9 && &digits[..3] != "000" && &digits[..3] != "666" && &digits[3..5] != "00" && &digits[5..] != "0000"
+    stands_alone(found)
+        && digits.len() == 9
+        && &digits[..3] != "000"
+        && &digits[..3] != "666"
+        && &digits[3..5] != "00"
+        && &digits[5..] != "0000"
 }
 
 fn ip_version_4(found: Match<'_>) -> bool {
     let lead = found.lead(10);
-    let versioned = ["version ", " v", "ver. ", "release ", "section ", "firmware "].iter().any(|word| lead.ends_with(word));
+    let versioned =
+        ["version ", " v", "ver. ", "release ", "section ", "firmware "].iter().any(|word| lead.ends_with(word));
     stands_alone(found) && !versioned && found.value.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
@@ -109,10 +122,12 @@ fn numeric_date(found: Match<'_>) -> bool {
     let numbers: Vec<u32> = parts.iter().filter_map(|part| part.parse().ok()).collect();
     let [first, second, third] = numbers[..] else { return false };
     let year = |number: u32, len: usize| (len == 4 && (1800..=2100).contains(&number)) || len == 2;
-    let month_and_day = |left: u32, right: u32| (1..=31).contains(&left) && (1..=31).contains(&right) && (left <= 12 || right <= 12);
+    let month_and_day =
+        |left: u32, right: u32| (1..=31).contains(&left) && (1..=31).contains(&right) && (left <= 12 || right <= 12);
     let dotted = date.contains('.');
     let same = [' ', '-', '/', '.'].iter().any(|sign| date.matches(*sign).count() == 2);
-    let year_last = parts[0].len() <= 2 && parts[1].len() <= 2 && year(third, parts[2].len()) && month_and_day(first, second);
+    let year_last =
+        parts[0].len() <= 2 && parts[1].len() <= 2 && year(third, parts[2].len()) && month_and_day(first, second);
     let year_first = parts[0].len() == 4 && year(first, 4) && month_and_day(second, third) && second <= 12;
     stands_alone(found) && same && (year_first || (year_last && (parts[2].len() == 4 || !dotted)))
 }
@@ -163,7 +178,8 @@ fn short_number(found: Match<'_>) -> bool {
 /// A bare reference is long; one that is called a number may be short.
 fn reference(found: Match<'_>) -> bool {
     let lead = found.lead(12);
-    let called = lead.trim_end().ends_with(['#', ':', '=']) || ["number", "no.", "no", "id", "code", "nr"].iter().any(|word| lead.trim_end().ends_with(word));
+    let called = lead.trim_end().ends_with(['#', ':', '='])
+        || ["number", "no.", "no", "id", "code", "nr"].iter().any(|word| lead.trim_end().ends_with(word));
     found.digit_count() >= if called { 3 } else { 5 } && is_whole(found)
 }
 
@@ -171,7 +187,10 @@ fn reference(found: Match<'_>) -> bool {
 fn is_whole(found: Match<'_>) -> bool {
     let next = found.after.chars().next();
     let unit = found.after.trim_start().to_lowercase();
-    let counted = ["dollar", "euro", "pound", "usd", "eur", "%", "percent", "kg", "mg", "ml", "people", "unit", "year", "hour", "day"];
+    let counted = [
+        "dollar", "euro", "pound", "usd", "eur", "%", "percent", "kg", "mg", "ml", "people", "unit", "year", "hour",
+        "day",
+    ];
     !next.is_some_and(|letter| letter.is_alphanumeric()) && !counted.iter().any(|word| unit.starts_with(word))
 }
 
@@ -185,7 +204,7 @@ fn name(found: Match<'_>) -> bool {
 }
 
 /// Kind, expression, check. Order decides who claims a stretch first.
-const RULES: &[(Kind, &str, fn(Match<'_>) -> bool)] = &[
+const RULES: &[(Kind, &str, Check)] = &[
     (Kind::Url, r#"(?i)\b(?:https?|ftps?)://[^\s<>"'\]\[]+[^\s<>"'\]\[.,;:!?)]/?"#, always),
     (Kind::Email, r"[\p{L}\p{N}][\p{L}\p{N}._%+'-]*@[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)*\.\p{L}{2,}", always),
     (Kind::Url, r"(?i)\bwww\.?[\p{L}\p{N}][\p{L}\p{N}-]*(?:\.[\p{L}\p{N}-]+)+(?:/[^\s<>]*[^\s<>.,;:!?)])?", always),
@@ -203,7 +222,7 @@ const RULES: &[(Kind, &str, fn(Match<'_>) -> bool)] = &[
     ),
     (
         Kind::Certificate,
-        r"(?i)\b(?:driv(?:er'?s?|ing) licen[sc]e|licen[sc]e|certificate|passport|permit|dea|npi)(?: (?:number|no\.?|num|nr|id|#))?(?: is| was|:|=|#|\s)*(?P<v>[A-Z]{0,3}[- ]?\d[\dA-Z-]{4,24})",
+        r"(?i)\b(?:driv(?:er'?s?|ing) licen[sc]e|licen[sc]e|certificate|passport|permit|(?-i:DEA|NPI))(?: (?:number|no\.?|num|nr|id|#))?(?: is| was|:|=|#|\s)*(?P<v>[A-Z]{0,3}[- ]?\d[\dA-Z-]{4,24})",
         short_number,
     ),
     (
@@ -267,14 +286,22 @@ const RULES: &[(Kind, &str, fn(Match<'_>) -> bool)] = &[
     ),
     (Kind::Age, r"(?i)\b(?P<v>\d{2,3})[ -]?(?:years?|yrs?|y)[ -]?(?:/ ?|of )?(?:old|age|o)\b", over_89),
     (Kind::Age, r"(?i)\b(?:aged?|at the age of|turn(?:s|ed|ing)?|age:|age is) (?:of )?(?P<v>\d{2,3})\b", over_89),
-    (Kind::Age, r"(?i)\b(?P<v>ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?)[ -]years?[ -]old\b", over_89),
+    (
+        Kind::Age,
+        r"(?i)\b(?P<v>ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?)[ -]years?[ -]old\b",
+        over_89,
+    ),
     (
         Kind::Fax,
         r"(?i)\b(?:fax|facsimile|telefax)(?: (?:number|no\.?|#))?(?: is|:|=|\s|\.)*(?P<v>\+?\(?\d[\d ().-]{4,20}\d(?: ?(?:x|ext\.?) ?\d{1,6})?)",
         phone,
     ),
     (Kind::Fax, r"(?i)(?P<v>\+?\(?\d[\d ().-]{4,20}\d(?: ?(?:x|ext\.?) ?\d{1,6})?)[ -]{0,3}fax\b", phone),
-    (Kind::Phone, r"(?:\+|\b00)[1-9]\d{0,2}[ .-]?(?:\(0?\d{0,4}\)[ .-]?)?\d(?:[ .-]?\d){5,13}(?: ?(?:x|ext\.?) ?\d{1,6})?", phone),
+    (
+        Kind::Phone,
+        r"(?:\+|\b00)[1-9]\d{0,2}[ .-]?(?:\(0?\d{0,4}\)[ .-]?)?\d(?:[ .-]?\d){5,13}(?: ?(?:x|ext\.?) ?\d{1,6})?",
+        phone,
+    ),
     (
         Kind::Phone,
         r"(?:\b(?:1|001)[ .-])?(?:\(\d{3}\) ?|\b\d{3}[ .-])\d{3}[ .-]\d{4}(?: ?(?:x|ext\.?) ?\d{1,6})?\b",
@@ -287,7 +314,7 @@ const RULES: &[(Kind, &str, fn(Match<'_>) -> bool)] = &[
     (Kind::Phone, r"\b\d{2}(?:[.-]\d{2}){3,4}\b", phone),
     (
         Kind::Phone,
-        r"(?i)\b(?:call|calling|phone|telephone|tel|mobile|mob|cell|desk|office|home|work|contact|ring|dial|reach|whatsapp|registered|number is|messages to|answering at|hotline|helpline)\b(?: (?:number|no\.?|me|us|him|her|them|on|at|now|is|this|free|back|my|your|the|landline|line|or|to|from))*[ .:#*=]*(?P<v>\+?\(?\d[\d ().-]{4,18}\d)\b",
+        r"(?i)\b(?:call|calling|phone|telephone|tel|mobile|mob|cell|desk|office|home|work|contact|ring|dial|reach|whatsapp|registered|number is|messages to|answering at|hotline|helpline)\b(?: (?:number|no\.?|me|us|him|her|them|on|at|now|is|this|free|back|my|your|the|landline|line|or|to|from))*[\s.:#*=]*(?P<v>\+?\(?\d[\d ().-]{4,18}\d)\b",
         told_phone,
     ),
     (Kind::Phone, r"(?i)(?P<v>\+?\(?\d[\d ().-]{5,18}\d)[ -]{1,3}(?:office|mobile|cell|home|desk)\b", told_phone),
@@ -327,12 +354,17 @@ const RULES: &[(Kind, &str, fn(Match<'_>) -> bool)] = &[
     (Kind::Zip, r"\b[A-Z]{1,2}\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2}\b", always),
     (
         Kind::Name,
-        r"\b(?:Mr|Mrs|Ms|Dr|Prof|mr|mrs|ms|dr|Herr|Frau|Mme|Señora?)\.?[ \t]+(?P<v>\p{Lu}[\p{Ll}'’-][\p{L}'’-]*(?:[ \t]+\p{Lu}\.?)?(?:[ \t]+\p{Lu}[\p{Ll}'’-][\p{L}'’-]*){0,2})",
+        r"\b(?:Mr|Mrs|Ms|Dr|Prof|mr|mrs|ms|dr|Herr|Frau|Mme|Señora?)\.?[ \t]+(?P<v>\p{Lu}[\p{Ll}'’-][\p{L}'’-]*(?:[ \t]+\p{Lu}(?:\.|\b))?(?:[ \t]+\p{Lu}[\p{Ll}'’-][\p{L}'’-]*){0,2})",
         name,
     ),
     (
         Kind::Name,
-        r"\b(?i:my name is|his name is|her name is|maiden name is|patient name:?|full name:?|first name:?|last name:?|surname:?|name:)[ \t]+(?P<v>\p{Lu}[\p{L}'’-]+(?:[ \t]+\p{Lu}\.?)?(?:[ \t]+\p{Lu}[\p{L}'’-]+){0,2})",
+        r"\b(?i:my name is|his name is|her name is|maiden name is|patient name:?|full name:?|first name:?|last name:?|surname:?|name:)[ \t]+(?P<v>\p{Lu}[\p{L}'’-]+(?:[ \t]+\p{Lu}(?:\.|\b))?(?:[ \t]+\p{Lu}[\p{L}'’-]+){0,2})",
+        name,
+    ),
+    (
+        Kind::Name,
+        r"\b(?:[Ii]'m|[Ii] am|[Tt]his is|said|[Ss]igned,?|speaking to|on behalf of)[ \t]+(?P<v>\p{Lu}\p{Ll}+(?:[ \t]+\p{Lu}(?:\.|\b))?[ \t]+\p{Lu}\p{Ll}[\p{L}'’-]*)",
         name,
     ),
     (Kind::Name, r"\bDear (?P<v>\p{Lu}\p{Ll}+(?: \p{Lu}\p{Ll}+)?)\b", name),
@@ -344,9 +376,50 @@ fn short_zip(found: Match<'_>) -> bool {
 
 /// Words that follow a title or a cue and are no name.
 const NO_NAMES: [&str; 44] = [
-    "sir", "madam", "team", "customer", "customers", "support", "all", "friend", "friends", "valued", "user", "users", "colleague", "colleagues",
-    "doctor", "patient", "client", "member", "subscriber", "voucher", "matched", "god", "lord", "heart", "i", "the", "you", "u", "we", "he", "she",
-    "my", "and", "who", "no", "not", "yes", "is", "good", "hiring", "sirs", "ladies", "gentlemen", "what",
+    "sir",
+    "madam",
+    "team",
+    "customer",
+    "customers",
+    "support",
+    "all",
+    "friend",
+    "friends",
+    "valued",
+    "user",
+    "users",
+    "colleague",
+    "colleagues",
+    "doctor",
+    "patient",
+    "client",
+    "member",
+    "subscriber",
+    "voucher",
+    "matched",
+    "god",
+    "lord",
+    "heart",
+    "i",
+    "the",
+    "you",
+    "u",
+    "we",
+    "he",
+    "she",
+    "my",
+    "and",
+    "who",
+    "no",
+    "not",
+    "yes",
+    "is",
+    "good",
+    "hiring",
+    "sirs",
+    "ladies",
+    "gentlemen",
+    "what",
 ];
 
 #[cfg(test)]

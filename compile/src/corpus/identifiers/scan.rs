@@ -139,14 +139,17 @@ fn located(path: &Path, row: u64, column: &str, text: &str, finding: &Finding) -
 
 /// Some words before and after the finding; all identifiers in them become tags and every other digit `#`.
 fn excerpt(text: &str, finding: &Finding) -> String {
-    let hide = |part: &str| mask_text(part).chars().map(|letter| if letter.is_ascii_digit() { '#' } else { letter }).collect::<String>();
+    let hide = |part: &str| {
+        mask_text(part).chars().map(|letter| if letter.is_ascii_digit() { '#' } else { letter }).collect::<String>()
+    };
     let single_line = |part: String| part.split_whitespace().collect::<Vec<_>>().join(" ");
     let before = single_line(hide(&text[..finding.start]));
     let after = single_line(hide(&text[finding.end..]));
     let skipped = before.chars().count().saturating_sub(EXCERPT_LEN);
     let lead: String = before.chars().skip(skipped).collect();
     let trail: String = after.chars().take(EXCERPT_LEN).collect();
-    let (open, close) = (if skipped > 0 { "..." } else { "" }, if after.chars().count() > EXCERPT_LEN { "..." } else { "" });
+    let (open, close) =
+        (if skipped > 0 { "..." } else { "" }, if after.chars().count() > EXCERPT_LEN { "..." } else { "" });
     format!("\"{open}{lead} [{}] {trail}{close}\"", finding.kind.tag())
 }
 
