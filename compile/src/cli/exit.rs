@@ -40,7 +40,7 @@ impl Exit {
         match error {
             CompileError::Job(error) => Exit::from_code(error.exit_code()),
             CompileError::Corpus(error) => Exit::from_code(error.exit_code()),
-            CompileError::Artifact(error) => Exit::from_code(error.exit_code()),
+            CompileError::Artifact(error) => Exit::from_code(kolm_runtime::verify::Exit::of(error).code()),
             CompileError::Model(error) => of_model(error),
             CompileError::Train(error) => of_training(error),
             CompileError::Fetch(FetchError::Forbidden { air_gap: true, .. }) => Exit::AirGap,
@@ -102,9 +102,9 @@ fn of_training(error: &TrainError) -> Exit {
 /// What to do about it, where there is one thing to do.
 pub(super) fn hint(error: &CompileError) -> Option<String> {
     Some(match error {
-        CompileError::Job(error) => return error.hint(),
-        CompileError::Corpus(error) => return error.hint(),
-        CompileError::Artifact(error) => return error.hint().map(|hint| hint.to_string()),
+        CompileError::Job(_) => "`kolm init` writes a job file with every key explained".to_owned(),
+        CompileError::Corpus(error) => return error.hint().map(str::to_owned),
+        CompileError::Artifact(error) => return kolm_runtime::verify::hint(error),
         CompileError::BelowGate { .. } => {
             "train longer, add rows, or lower the gate in the job; --allow-below-gate writes it anyway and the manifest says so".to_owned()
         }

@@ -14,7 +14,7 @@ mod table;
 pub use error::CorpusError;
 pub use load::{Corpus, CorpusFile, Dropped, Leakage, Request, Role, SplitMethod, load};
 pub use row::{Columns, Row, Rows, digest_rows, read_file};
-pub(crate) use similarity::normalised;
+pub(crate) use similarity::{near_duplicate, normalised};
 
 #[cfg(test)]
 mod tests;

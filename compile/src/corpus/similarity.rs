@@ -14,6 +14,15 @@ pub(crate) fn normalised(text: &str) -> String {
     if words.is_empty() { text.trim().to_owned() } else { words.join(" ") }
 }
 
+/// Whether two texts are equal or nearly equal.
+pub(crate) fn near_duplicate(text: &str, other: &str) -> bool {
+    let (text, other) = (normalised(text), normalised(other));
+    let words = |text: &'_ str| text.split(' ').map(str::to_owned).collect::<BTreeSet<String>>();
+    let (left, right) = (words(&text), words(&other));
+    let common = left.intersection(&right).count();
+    common * 10 >= (left.len() + right.len() - common) * NEAR_TENTHS
+}
+
 /// For each of `texts`, the index of the first of `others` that is equal or nearly equal to it, and whether it is equal.
 pub(super) fn matches(texts: &[String], others: &[String]) -> Vec<Option<(usize, bool)>> {
     let mut equal: BTreeMap<&str, usize> = BTreeMap::new();

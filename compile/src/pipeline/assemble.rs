@@ -249,8 +249,8 @@ fn check_identifiers(parts: &Parts<'_>) -> Result<(), CompileError> {
         if let Some(finding) = identifiers::scan_text(text).first() {
             return Err(CompileError::ResidualIdentifier {
                 place,
-                kind: finding.kind.name().to_owned(),
-                excerpt: finding.masked_excerpt(text),
+                kind: finding.kind.words().to_owned(),
+                excerpt: identifiers::mask_text(text),
             });
         }
     }

@@ -12,7 +12,7 @@ mod prompt;
 mod recall;
 mod sources;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kolm_runtime::artifact::{KeySource, Timestamp, sha256_hex};
@@ -29,7 +29,7 @@ use crate::cli::progress::Progress;
 use crate::corpus::{self, Corpus, Row};
 use crate::job::{Job, Metric, RecallUse};
 use crate::train::{self, CheckpointStore, Example, Settings};
-use prompt::{Prompter, Rendered};
+use prompt::{Overlong, Prompter, Rendered};
 use recall::Recall;
 
 /// One compile as asked for on the command line.
@@ -76,13 +76,14 @@ pub fn compile(
         progress.stage("key", &format!("made {} (id {}); keep a copy where the artifacts are verified", path.display(), key.id()));
     }
 
-    let folder = job.path.parent().unwrap_or(std::path::Path::new("")).to_owned();
-    let lookup = |model: &'_ str, revision: Option<&'_ str>| -> Result<ModelSource, CompileError> {
-        locate(Lookup { model, revision, folder: &folder, cache: &environment.hub_cache, offline: environment.offline.as_ref() })
-    };
+    let folder = job.path.parent().unwrap_or(Path::new("")).to_owned();
+    let (cache, offline) = (environment.hub_cache.as_path(), environment.offline.as_ref());
+    // What the job names is relative to the job file, what the command line names to the working folder.
+    let of_job = |model, revision| locate(Lookup { model, revision, folder: &folder, cache, offline });
+    let typed = |model| locate(Lookup { model, revision: None, folder: Path::new(""), cache, offline });
     let base = match &request.base {
-        Some(model) => locate(Lookup { folder: std::path::Path::new(""), ..given(model, environment) })?,
-        None => lookup(&job.base.model, job.base.revision.as_deref())?,
+        Some(model) => typed(model)?,
+        None => of_job(&job.base.model, job.base.revision.as_deref())?,
     };
     let decoder = Arc::new(Decoder::load(level, &base)?);
     let config = &decoder.config;
@@ -91,15 +92,18 @@ pub fn compile(
     check_targets(&job, &base)?;
     progress.stage("base", &format!("{} rev={}", base.repo(), short(base.revision())));
 
-    let corpus = corpus::load(&job, &request.corpus)?;
-    progress.stage("corpus", &corpus.summary());
+    let corpus = corpus::load(&corpus::Request::from_job(&job, &request.corpus))?;
+    progress.stage(
+        "corpus",
+        &format!("{} training rows, {} eval rows, {} left out, {} identifiers", corpus.train.len(), corpus.eval.len(), corpus.dropped.total(), corpus.scan.total()),
+    );
 
     let encoder = match job.recall.usage {
         RecallUse::Off => None,
         _ => {
             let source = match &request.encoder {
-                Some(model) => locate(Lookup { folder: std::path::Path::new(""), ..given(model, environment) })?,
-                None => lookup(&job.recall.encoder, job.recall.revision.as_deref())?,
+                Some(model) => typed(model)?,
+                None => of_job(&job.recall.encoder, job.recall.revision.as_deref())?,
             };
             let encoder = Encoder::load(level, &source)?;
             let tokenizer = TextTokenizer::load(&source, encoder.config.vocabulary, &[])?;
@@ -110,7 +114,7 @@ pub fn compile(
     let (template, template_of_base) = template(&job, &base)?;
     let max_length = usize::try_from(job.train.max_length).unwrap_or(usize::MAX).min(config.max_positions);
     let prompter =
-        Prompter { template: &template, tokenizer: &tokenizer, end_token, max_length, overlong: job.corpus.overlong };
+        Prompter { template: &template, tokenizer: &tokenizer, end_token, max_length, overlong: overlong(job.corpus.overlong) };
 
     let stage = Grounded { corpus: &corpus, prompter: &prompter, usage: job.recall.usage };
     let recalled = match &encoder {
@@ -128,7 +132,7 @@ pub fn compile(
     };
     let rows = stage.render(recalled.as_ref())?;
 
-    let labels = labels(&job, &corpus);
+    let labels = corpus.labels.clone();
     let init = initial_adapter(request, &job)?;
     let plan = plan::resolve(&plan::Resolved {
         job: &job,
@@ -177,10 +181,8 @@ pub fn compile(
     progress.stage("eval", &format!("{} cases, {}", pack.cases().len(), pack.metric_name()));
     let mut grade = |adapter: Option<&Adapter>| {
         progress.start(pack.cases().len() as u64);
-        let mut bar = &mut *progress;
-        let outcome = eval::run(&decoder, &tokenizer, adapter, &pack, &mut |done, total| bar.advance(done as u64, total as u64, "cases"));
-        bar = &mut *bar;
-        bar.finish();
+        let outcome = eval::run(&decoder, &tokenizer, adapter, &pack, &mut |done, total| progress.advance(done as u64, total as u64, "cases"));
+        progress.finish();
         outcome
     };
     let base_outcome = grade(None)?;
@@ -265,16 +267,6 @@ impl<'a> Grounded<'a> {
     }
 }
 
-fn given<'a>(model: &'a str, environment: &'a Environment) -> Lookup<'a> {
-    Lookup {
-        model,
-        revision: None,
-        folder: std::path::Path::new(""),
-        cache: &environment.hub_cache,
-        offline: environment.offline.as_ref(),
-    }
-}
-
 fn short(revision: &str) -> &str {
     revision.get(..8).unwrap_or(revision)
 }
@@ -299,16 +291,12 @@ fn template(job: &Job, base: &ModelSource) -> Result<(PromptTemplate, bool), Com
     Ok((template, true))
 }
 
-/// The closed label set: the job's, else the training completions, sorted.
-fn labels(job: &Job, corpus: &Corpus) -> Option<Vec<String>> {
-    if job.eval.metric != Metric::Label {
-        return None;
+fn overlong(overlong: crate::job::Overlong) -> Overlong {
+    match overlong {
+        crate::job::Overlong::Drop => Overlong::Drop,
+        crate::job::Overlong::Truncate => Overlong::Truncate,
+        crate::job::Overlong::Error => Overlong::Error,
     }
-    if let Some(labels) = &job.eval.labels {
-        return Some(labels.clone());
-    }
-    let labels: std::collections::BTreeSet<&str> = corpus.train.iter().map(|row| row.completion.as_str()).collect();
-    Some(labels.into_iter().map(str::to_owned).collect())
 }
 
 fn case(job: &Job, row: &Row, rendered: &Rendered) -> Case {

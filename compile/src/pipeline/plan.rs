@@ -1,15 +1,15 @@
 //! The resolved plan: every default of the job written out, every input named by hash.
 
 use kolm_runtime::artifact::{
-    AdapterPlan, Architecture, BasePlan, Columns, CorpusPlan, Duplicates, EncoderPlan, EvalPlan, Overlong, Plan, Pooling, RecallPlan,
-    RecallUse, Rows, Schedule, SplitPlan, TemplatePlan, TemplateSource, TrainPlan, WeightType,
+    AdapterPlan, Architecture, BasePlan, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates, EncoderPlan, EvalPlan, Overlong, Plan, Pooling, RecallPlan,
+    RecallUse, Rows, Schedule, SplitMethod, SplitPlan, TemplatePlan, TemplateSource, TrainPlan, WeightType,
 };
 use kolm_runtime::eval::Ppm;
 use kolm_runtime::model::safetensors::Dtype;
 use kolm_runtime::model::{self, DecoderConfig, EncoderConfig, ModelSource, Weights};
 
 use super::error::CompileError;
-use crate::corpus::Corpus;
+use crate::corpus::{self, Corpus};
 use crate::job::{self, Job};
 
 /// What the plan takes from the stages before training.
@@ -53,7 +53,7 @@ pub(super) fn resolve(resolved: &Resolved<'_>) -> Result<Plan, CompileError> {
             files: base.identities()?,
         },
         corpus: CorpusPlan {
-            files: corpus.files.clone(),
+            files: corpus.files.iter().map(corpus_file).collect(),
             columns: Columns {
                 id: job.corpus.id.clone(),
                 prompt: job.corpus.prompt.clone(),
@@ -70,16 +70,23 @@ pub(super) fn resolve(resolved: &Resolved<'_>) -> Result<Plan, CompileError> {
                 job::Duplicates::Error => Duplicates::Error,
             },
             rows: Rows {
-                read: corpus.read_rows,
+                read: corpus.read,
                 train: resolved.train_rows,
                 eval: resolved.eval_rows,
-                dropped: corpus.dropped_rows + resolved.dropped,
+                dropped: corpus.dropped.total() + resolved.dropped,
             },
             train_sha256: corpus.train_sha256.clone(),
             eval_sha256: corpus.eval_sha256.clone(),
-            scan_sha256: corpus.scan_sha256.clone(),
+            scan_sha256: corpus.scan.sha256(),
         },
-        split: SplitPlan { method: corpus.split_method, eval_cases: resolved.eval_rows },
+        split: SplitPlan {
+            method: match corpus.method {
+                corpus::SplitMethod::Hash => SplitMethod::Hash,
+                corpus::SplitMethod::Column => SplitMethod::Column,
+                corpus::SplitMethod::File => SplitMethod::File,
+            },
+            eval_cases: resolved.eval_rows,
+        },
         adapter: AdapterPlan {
             rank: job.adapter.rank,
             alpha: job.adapter.alpha,
@@ -132,6 +139,14 @@ pub(super) fn resolve(resolved: &Resolved<'_>) -> Result<Plan, CompileError> {
             max_new_tokens: job.eval.max_new_tokens,
         },
     })
+}
+
+fn corpus_file(file: &corpus::CorpusFile) -> CorpusFile {
+    let role = match file.role {
+        corpus::Role::Train => CorpusRole::Train,
+        corpus::Role::Eval => CorpusRole::Eval,
+    };
+    CorpusFile { role, sha256: file.sha256.clone(), size: file.size, rows: file.rows }
 }
 
 /// The job's gate.

@@ -53,7 +53,7 @@ impl Model {
             ..Settings::default()
         };
         match self {
-            Model::Decoder => Settings { steps: 900, batch_size: 32, learning_rate: 3e-3, ..common },
+            Model::Decoder => Settings { steps: 500, batch_size: 32, learning_rate: 3e-3, ..common },
             Model::Encoder => Settings { steps: 1200, batch_size: 4, learning_rate: 1e-3, ..common },
         }
     }
@@ -229,7 +229,7 @@ const VOCABULARY: usize = 2048;
 /// Documents the vocabularies are learned from.
 const TOKENIZER_DOCUMENTS: usize = 20_000;
 /// Pre-training documents of the decoder.
-const DOCUMENTS: usize = 80_000;
+const DOCUMENTS: usize = 50_000;
 /// Tokens in a training sequence of the decoder.
 const SEQUENCE_TOKENS: usize = 128;
 /// Passages of the encoder.

@@ -164,6 +164,11 @@ impl OperatorKey {
         self.derive(b"kolm audit head key 1")
     }
 
+    /// Key of the pseudonyms that `kolm corpus deidentify` writes.
+    pub fn pseudonym_key(&self) -> Zeroizing<[u8; 32]> {
+        self.derive(b"kolm deidentify key 1")
+    }
+
     fn derive(&self, label: &[u8]) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(hmac_sha256(&self.0, &[label]))
     }

@@ -1,0 +1,80 @@
+//! `kolm corpus scan` and `kolm corpus deidentify`.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::environment::Environment;
+use super::{Exit, arguments};
+use crate::corpus::identifiers::{Kind, Located, Replacement, ScanReport, deidentify_file, scan_files};
+use crate::pipeline::CompileError;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    rows: u64,
+    total: u64,
+    counts: std::collections::BTreeMap<&'static str, u64>,
+    report_sha256: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<&'a PathBuf>,
+}
+
+impl<'a> Report<'a> {
+    fn of(report: &ScanReport, out: Option<&'a PathBuf>) -> Report<'a> {
+        let counts = report.counts.iter().filter(|(_, count)| **count > 0).map(|(kind, count)| (kind.name(), *count)).collect();
+        Report { rows: report.rows, total: report.total(), counts, report_sha256: report.sha256(), out }
+    }
+}
+
+/// Lists findings by kind; exit 1 when there are any.
+pub(super) fn scan(arguments: &arguments::Scan) -> Result<Exit, CompileError> {
+    let columns = columns(&arguments.columns);
+    let mut shown: std::collections::BTreeMap<Kind, Vec<Located>> = std::collections::BTreeMap::new();
+    let report = scan_files(&arguments.files, columns, &mut |located| {
+        let of_kind = shown.entry(located.kind).or_default();
+        if of_kind.len() < arguments.show {
+            of_kind.push(located.clone());
+        }
+    })?;
+    let exit = if report.total() == 0 { Exit::Done } else { Exit::Refused };
+    if arguments.json {
+        super::print_json(&Report::of(&report, None))?;
+        return Ok(exit);
+    }
+    let mut text = String::new();
+    for (kind, count) in report.counts.iter().filter(|(_, count)| **count > 0) {
+        text.push_str(&format!("{:<24} {count}\n", kind.name()));
+        for located in shown.get(kind).into_iter().flatten() {
+            let place = format!("{}: row {}, column {}", located.path.display(), located.row, located.column);
+            text.push_str(&format!("    {place}: {}\n", located.excerpt));
+        }
+    }
+    text.push_str(&format!("{} findings in {} rows; report {}\n", report.total(), report.rows, report.sha256()));
+    super::print(&text)?;
+    if report.total() > 0 {
+        eprintln!("hint: `kolm corpus deidentify IN --out OUT` replaces them; a clean scan is a floor, not a proof");
+    }
+    Ok(exit)
+}
+
+/// Writes the file with every finding replaced.
+pub(super) fn deidentify(arguments: &arguments::Deidentify, environment: &Environment) -> Result<Exit, CompileError> {
+    let replacement = if arguments.mask {
+        Replacement::mask()
+    } else {
+        let (key, _) = super::compile::key_source(&arguments.key, environment).load_or_create()?;
+        let name = arguments.input.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Replacement::pseudonyms(key.pseudonym_key().as_ref(), &name)
+    };
+    let report = deidentify_file(&arguments.input, &arguments.out, columns(&arguments.columns), &replacement)?;
+    if arguments.json {
+        super::print_json(&Report::of(&report, Some(&arguments.out)))?;
+    } else {
+        super::print(&format!("{}: {} identifiers replaced in {} rows\n", arguments.out.display(), report.total(), report.rows))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn columns(typed: &[String]) -> Option<&[String]> {
+    if typed.is_empty() { None } else { Some(typed) }
+}
