@@ -1,1 +1,81 @@
-//! Kernels of numeric profile num-1.
+//! Kernels of numeric profile `num-1`: every result's bits are defined by an order of IEEE-754 operations (`NUMERICS.md`).
+//!
+//! A kernel takes a [`Level`], which chooses instructions and never bits; threads split work between whole outputs and
+//! never inside a chain. Each kernel stands twice: here, and in [`reference`] as a plain loop that reads like the formula;
+//! the tests compare them by bits. Shapes are checked by assertion: a wrong shape is a fault of the caller, never of the data.
+//! No kernel reads a clock, the environment (but `KOLM_SIMD`, in `level`), or the platform's mathematics library.
+//!
+//! Letters: `T` tokens (rows), `C` channels, `V` vocabulary; a product is `[M, K] × [K, N]`.
+
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "indices and exponents of shapes that were checked; every narrowing of a value is part of the formula"
+)]
+
+mod activation;
+mod attention;
+mod bits;
+mod fma;
+mod key_value;
+mod lanes;
+mod level;
+mod loss;
+pub mod math;
+mod norm;
+mod product;
+mod reduce;
+pub mod reference;
+mod rope;
+mod softmax;
+
+pub use activation::{add, add_bias, gelu, gelu_tanh, scaled_add, silu_multiply};
+pub use attention::{attend_causal, attend_full};
+pub use bits::SplitMix;
+pub use fma::{Fma, Hardware, Software, fma};
+pub use key_value::KeyValue;
+pub use level::{Level, Vectorized};
+pub use loss::{argmax, cross_entropy, log_probability};
+pub use norm::{layer_norm, rms_norm};
+pub use product::{BLOCK, PackedMatrix, product, product_transposed, weighted_rows};
+pub use reduce::{LANES, dot, max, sum, sum_squares};
+pub use rope::{RopeScaling, RopeTable};
+pub use softmax::softmax;
+
+/// Why a kernel level cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The name is none of [`Level::NAMES`].
+    #[error("found instruction level `{found}`, expected one of scalar, neon, v3, v4")]
+    LevelUnknown {
+        /// What was given.
+        found: String,
+    },
+    /// The name is known, but this CPU does not have it.
+    #[error("this CPU does not have instruction level `{name}`")]
+    LevelUnavailable {
+        /// The level asked for.
+        name: &'static str,
+    },
+}
+
+impl KernelError {
+    /// Gives the stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            KernelError::LevelUnknown { .. } => "kernel.level-unknown",
+            KernelError::LevelUnavailable { .. } => "kernel.level-unavailable",
+        }
+    }
+}
+
+/// Element-wise work below this many elements runs on the calling thread: handing it over costs more.
+const PARALLEL_ELEMENTS: usize = 1 << 16;
+
+/// Rows for one task of element-wise work: about 16 Ki elements, at least one row.
+fn rows_per_task(rows: usize, width: usize) -> usize {
+    ((1usize << 14) / width.max(1)).clamp(1, rows.max(1))
+}

@@ -1,0 +1,101 @@
+//! From rows to token ids: template, context, end token, and what happens to a text that is too long.
+
+use kolm_runtime::model::{PromptTemplate, TextTokenizer};
+
+use super::error::CompileError;
+use crate::corpus::Row;
+use crate::train::Example;
+
+/// What a job does with a row whose tokens exceed the context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlong {
+    /// Leaves the row out and counts it.
+    Drop,
+    /// Shortens the row's prompt text from its end until the row fits.
+    Truncate,
+    /// Stops.
+    Error,
+}
+
+/// Turns rows into prompts and training examples, the same way for training, eval and serving.
+pub struct Prompter<'a> {
+    /// Renders the final prompt.
+    pub template: &'a PromptTemplate,
+    /// The base's tokenizer.
+    pub tokenizer: &'a TextTokenizer,
+    /// The token learned at the end of every completion.
+    pub end_token: u32,
+    /// Longest row in tokens: prompt, completion and end token.
+    pub max_length: usize,
+    /// What to do beyond it.
+    pub overlong: Overlong,
+}
+
+/// A row as the model sees it.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    /// The final prompt.
+    pub prompt: String,
+    /// Its tokens, then the completion's, then the end token.
+    pub tokens: Vec<u32>,
+    /// Index of the completion's first token.
+    pub loss_from: usize,
+}
+
+impl Rendered {
+    /// The row as a training example.
+    pub fn example(&self) -> Example {
+        Example { tokens: self.tokens.clone(), loss_from: self.loss_from }
+    }
+}
+
+impl Prompter<'_> {
+    /// Renders one row with its context passages; `Ok(None)` when it is too long and is to be dropped.
+    ///
+    /// # Errors
+    /// [`CompileError::Overlong`] when the job says so or when not even an empty prompt text fits, [`CompileError::Model`] from the template
+    /// or the tokenizer.
+    pub fn render(&self, row: &Row, context: &[String]) -> Result<Option<Rendered>, CompileError> {
+        let whole = self.tokens(&row.prompt, &row.completion, context)?;
+        if whole.tokens.len() <= self.max_length {
+            return Ok(Some(whole));
+        }
+        let overlong = || CompileError::Overlong {
+            id: row.id.clone(),
+            row: row.row,
+            found: whole.tokens.len(),
+            limit: self.max_length,
+        };
+        match self.overlong {
+            Overlong::Drop => Ok(None),
+            Overlong::Error => Err(overlong()),
+            Overlong::Truncate => self.truncated(row, context)?.map(Some).ok_or_else(overlong),
+        }
+    }
+
+    /// The longest prefix of the row's prompt text, in characters, with which the row fits, by bisection.
+    fn truncated(&self, row: &Row, context: &[String]) -> Result<Option<Rendered>, CompileError> {
+        let boundaries: Vec<usize> = row.prompt.char_indices().map(|(at, _)| at).collect();
+        let (mut fits, mut low, mut high) = (None, 0, boundaries.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let rendered = self.tokens(row.prompt[..boundaries[middle]].trim_end(), &row.completion, context)?;
+            if rendered.tokens.len() <= self.max_length {
+                fits = Some(rendered);
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(fits)
+    }
+
+    fn tokens(&self, prompt: &str, completion: &str, context: &[String]) -> Result<Rendered, CompileError> {
+        let prompt = self.template.render(prompt, context)?;
+        let mut tokens = self.tokenizer.encode(&prompt, true)?;
+        let loss_from = tokens.len();
+        tokens.extend(self.tokenizer.encode(completion, false)?);
+        tokens.push(self.end_token);
+        Ok(Rendered { prompt, tokens, loss_from })
+    }
+}

@@ -1,0 +1,306 @@
+//! Scaled dot-product attention, two passes, no online rescaling.
+//!
+//! For the query at position p and every visible key j: `s_j = chain(q, k_j) · scale` (the product contract over the head
+//! dimension, then one multiplication), `P = softmax(s)` with element j in lane j mod 32, `out = Σ_j P_j v_j` by the product
+//! contract over absolute key positions, so blocks of 256 begin at multiples of 256 whatever part of the sequence is at hand.
+//! Positions after p are skipped, not added as zeros. Hence prefill in any pieces and decode give equal bits.
+//!
+//! Query head h reads key/value head `h / (heads / kv_heads)`. Shapes: q and out `[T, heads * head_dim]`.
+
+use rayon::prelude::*;
+
+use super::fma::Fma;
+use super::key_value::KeyValue;
+use super::lanes::Lanes;
+use super::level::{Level, WithLanes};
+use super::product::{BLOCK, tile_strided};
+use super::softmax::softmax_row;
+
+/// Attends from T query rows at positions `first_position..` to the keys at or before each, as held in `kv`.
+///
+/// `probabilities`, where asked for, is `[heads, T, kv.len()]` and gets zeros at positions not seen.
+///
+/// # Panics
+///
+/// Where the shapes do not fit or a query's own position is not yet in `kv`.
+pub fn attend_causal(
+    level: Level,
+    q: &[f32],
+    kv: &KeyValue,
+    first_position: usize,
+    heads: usize,
+    scale: f32,
+    out: &mut [f32],
+    probabilities: Option<&mut [f32]>,
+) {
+    let rows = q.len().checked_div(heads * kv.head_dim()).unwrap_or(0);
+    assert!(first_position + rows <= kv.len(), "keys up to position {}", first_position + rows);
+    attend(level, Queries { q, kv, heads, scale, visible: Visible::UpTo(first_position + 1) }, rows, out, probabilities);
+}
+
+/// Attends from each of `tokens` rows to all of them; q, k, v and out are `[tokens, heads * head_dim]`.
+///
+/// `probabilities`, where asked for, is `[heads, tokens, tokens]`.
+///
+/// # Panics
+///
+/// Where the shapes do not fit.
+pub fn attend_full(
+    level: Level,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    tokens: usize,
+    heads: usize,
+    head_dim: usize,
+    scale: f32,
+    out: &mut [f32],
+    probabilities: Option<&mut [f32]>,
+) {
+    if tokens == 0 {
+        return;
+    }
+    let mut kv = KeyValue::new(heads, head_dim, tokens);
+    kv.push(k, v);
+    assert_eq!(kv.len(), tokens, "rows of keys and values");
+    attend(level, Queries { q, kv: &kv, heads, scale, visible: Visible::All(tokens) }, tokens, out, probabilities);
+}
+
+/// What every task of one call shares.
+#[derive(Clone, Copy)]
+struct Queries<'a> {
+    q: &'a [f32],
+    kv: &'a KeyValue,
+    heads: usize,
+    scale: f32,
+    visible: Visible,
+}
+
+/// How many keys a row sees.
+#[derive(Clone, Copy)]
+enum Visible {
+    /// Row t sees this many plus t.
+    UpTo(usize),
+    /// Every row sees this many.
+    All(usize),
+}
+
+impl Visible {
+    #[inline(always)]
+    fn of(self, row: usize) -> usize {
+        match self {
+            Visible::UpTo(first) => first + row,
+            Visible::All(count) => count,
+        }
+    }
+}
+
+fn attend(level: Level, queries: Queries<'_>, rows: usize, out: &mut [f32], probabilities: Option<&mut [f32]>) {
+    let Queries { q, kv, heads, .. } = queries;
+    let (head_dim, len) = (kv.head_dim(), kv.len());
+    assert_eq!(q.len(), rows * heads * head_dim, "queries [{rows}, {heads} * {head_dim}]");
+    assert_eq!(out.len(), q.len(), "output of attention");
+    assert!(kv.kv_heads() > 0 && heads.is_multiple_of(kv.kv_heads()), "{heads} query heads over {}", kv.kv_heads());
+    if out.is_empty() {
+        return;
+    }
+    let blocks = rows.div_ceil(TASK_ROWS);
+    let mut tasks: Vec<Task<'_>> = (0..blocks * heads)
+        .map(|i| Task { queries, head: i % heads, first_row: i / heads * TASK_ROWS, out: Vec::new(), saved: Vec::new() })
+        .collect();
+    for (i, part) in out.chunks_exact_mut(head_dim).enumerate() {
+        tasks[i / heads / TASK_ROWS * heads + i % heads].out.push(part);
+    }
+    if let Some(probabilities) = probabilities {
+        assert_eq!(probabilities.len(), heads * rows * len, "probabilities [{heads}, {rows}, {len}]");
+        for (i, part) in probabilities.chunks_exact_mut(len).enumerate() {
+            tasks[i % rows / TASK_ROWS * heads + i / rows].saved.push(part);
+        }
+    }
+    let work = rows.saturating_mul(heads * head_dim).saturating_mul(len);
+    if work < PARALLEL_WORK || rayon::current_num_threads() == 1 {
+        tasks.into_iter().for_each(|task| task.compute(level));
+    } else {
+        tasks.into_par_iter().with_max_len(1).for_each(|task| task.compute(level));
+    }
+}
+
+/// Some rows of one head.
+struct Task<'a> {
+    queries: Queries<'a>,
+    head: usize,
+    first_row: usize,
+    out: Vec<&'a mut [f32]>,
+    saved: Vec<&'a mut [f32]>,
+}
+
+impl Task<'_> {
+    fn compute(self, level: Level) {
+        let mut scratch = SCRATCH.take();
+        level.with_lanes(Run { task: self, scratch: &mut scratch });
+        SCRATCH.set(scratch);
+    }
+}
+
+#[derive(Default)]
+struct Scratch {
+    /// Scores, then probabilities, `[rows, key_stride]`.
+    scores: Vec<f32>,
+    /// The left side of the tile at hand, `[depth, R]`.
+    packed: Vec<f32>,
+}
+
+thread_local! {
+    /// Kept from one call to the next.
+    static SCRATCH: std::cell::Cell<Scratch> =
+        const { std::cell::Cell::new(Scratch { scores: Vec::new(), packed: Vec::new() }) };
+}
+
+struct Run<'a> {
+    task: Task<'a>,
+    scratch: &'a mut Scratch,
+}
+
+impl WithLanes for Run<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes, const ROWS: usize, const VECTORS: usize>(mut self, lanes: L) {
+        let rows = self.task.out.len();
+        let stride = self.task.queries.kv.key_stride();
+        if self.scratch.scores.len() < rows * stride {
+            self.scratch.scores.resize(rows * stride, 0.0);
+        }
+        self.scratch.packed.resize(BLOCK * ROWS, 0.0);
+        if rows == 1 {
+            self.scores::<L, 1, 4>(lanes);
+            self.normalise::<L::Fma>();
+            self.weigh::<L, 1, VECTORS>(lanes);
+        } else {
+            self.scores::<L, ROWS, VECTORS>(lanes);
+            self.normalise::<L::Fma>();
+            self.weigh::<L, ROWS, VECTORS>(lanes);
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Computes the unscaled scores of every row, `R` rows and `V` vectors of keys at a time.
+    #[inline(always)]
+    fn scores<L: Lanes, const R: usize, const V: usize>(&mut self, lanes: L) {
+        let Queries { q, kv, heads, visible, .. } = self.task.queries;
+        let (head_dim, stride) = (kv.head_dim(), kv.key_stride());
+        let keys = kv.keys(self.task.head / (heads / kv.kv_heads()));
+        let rows = self.task.out.len();
+        for group in (0..rows).step_by(R) {
+            let count = R.min(rows - group);
+            let first = self.task.first_row + group;
+            let seen = visible.of(first + count - 1);
+            for d in (0..head_dim).step_by(BLOCK) {
+                let depth = BLOCK.min(head_dim - d);
+                let packed = &mut self.scratch.packed[..depth * R];
+                let (columns, _) = packed.as_chunks_mut::<R>();
+                for r in 0..R {
+                    let row = first + r.min(count - 1);
+                    let source = &q[(row * heads + self.task.head) * head_dim + d..][..depth];
+                    for (out, x) in columns.iter_mut().zip(source) {
+                        out[r] = *x;
+                    }
+                }
+                let scores = &mut self.scratch.scores[group * stride..(group + count) * stride];
+                for key in (0..seen).step_by(V * L::WIDTH) {
+                    let sums = tile_strided::<L, R, V>(lanes, packed, &keys[d * stride + key..], stride);
+                    for (sums, scores) in sums.iter().zip(scores.chunks_exact_mut(stride)) {
+                        let scores = &mut scores[key..key + V * L::WIDTH];
+                        for (sum, out) in sums.iter().zip(scores.chunks_exact_mut(L::WIDTH)) {
+                            let sum = if d == 0 { *sum } else { lanes.add(lanes.load(out), *sum) };
+                            lanes.store(sum, out);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Scales each row's visible scores, makes them probabilities, and saves them where asked.
+    #[inline(always)]
+    fn normalise<F: Fma>(&mut self) {
+        let Queries { kv, scale, visible, .. } = self.task.queries;
+        let rows = self.scratch.scores.chunks_exact_mut(kv.key_stride()).take(self.task.out.len());
+        for (r, row) in rows.enumerate() {
+            let row = &mut row[..visible.of(self.task.first_row + r)];
+            for s in row.iter_mut() {
+                *s *= scale;
+            }
+            softmax_row::<F>(row);
+            if let Some(saved) = self.task.saved.get_mut(r) {
+                let (seen, unseen) = saved.split_at_mut(row.len());
+                seen.copy_from_slice(row);
+                unseen.fill(0.0);
+            }
+        }
+    }
+
+    /// Adds up the values by the probabilities, `R` rows and `V` vectors of the head dimension at a time.
+    #[inline(always)]
+    fn weigh<L: Lanes, const R: usize, const V: usize>(&mut self, lanes: L) {
+        let Queries { kv, heads, visible, .. } = self.task.queries;
+        let (head_dim, stride, key_stride) = (kv.head_dim(), kv.value_stride(), kv.key_stride());
+        let values = kv.values(self.task.head / (heads / kv.kv_heads()));
+        let columns = V * L::WIDTH;
+        for (group, out) in self.task.out.chunks_mut(R).enumerate() {
+            let first = self.task.first_row + group * R;
+            let (least, most) = (visible.of(first), visible.of(first + out.len() - 1));
+            let rows = &self.scratch.scores[group * R * key_stride..][..out.len() * key_stride];
+            for block in (0..most).step_by(BLOCK) {
+                // Keys that every row of the group sees go through the tile; the few after them row by row.
+                let shared = least.clamp(block, block + BLOCK) - block;
+                let packed = &mut self.scratch.packed[..shared * R];
+                let (packed_columns, _) = packed.as_chunks_mut::<R>();
+                for r in 0..R {
+                    let row = rows.chunks_exact(key_stride).nth(r.min(out.len() - 1)).unwrap_or(&[]);
+                    for (packed, p) in packed_columns.iter_mut().zip(&row[block..]) {
+                        packed[r] = *p;
+                    }
+                }
+                for column in (0..head_dim).step_by(columns) {
+                    let sums = tile_strided::<L, R, V>(lanes, packed, &values[block * stride + column..], stride);
+                    for (r, ((sums, out), row)) in
+                        sums.iter().zip(out.iter_mut()).zip(rows.chunks_exact(key_stride)).enumerate()
+                    {
+                        let seen = visible.of(first + r);
+                        if seen <= block {
+                            continue;
+                        }
+                        let mut sums = *sums;
+                        for key in block + shared..seen.min(block + BLOCK) {
+                            let p = lanes.splat(row[key]);
+                            for (v, sum) in sums.iter_mut().enumerate() {
+                                let value = lanes.load(&values[key * stride + column + v * L::WIDTH..]);
+                                *sum = lanes.fma(p, value, *sum);
+                            }
+                        }
+                        let width = columns.min(head_dim - column);
+                        let mut edge = [0.0f32; MAX_COLUMNS];
+                        for (sum, edge) in sums.iter().zip(edge.chunks_exact_mut(L::WIDTH)) {
+                            lanes.store(*sum, edge);
+                        }
+                        for (out, sum) in out[column..column + width].iter_mut().zip(edge) {
+                            *out = if block == 0 { sum } else { *out + sum };
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rows of one task: a multiple of every level's tile.
+const TASK_ROWS: usize = 24;
+/// Multiplications below which attention stays on the calling thread.
+const PARALLEL_WORK: usize = 1 << 19;
+/// Columns of the widest tile: two AVX-512 vectors.
+const MAX_COLUMNS: usize = 32;
+
+#[cfg(test)]
+mod tests;

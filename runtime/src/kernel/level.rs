@@ -1,0 +1,233 @@
+//! Which instructions a kernel may use, and the one way to get into their context.
+//!
+//! A [`Level`] exists only where the CPU has it, so holding one is the proof that its instructions may run. The level
+//! changes speed, never bits: at `scalar` every fused multiply-add is computed in software, everywhere else in hardware,
+//! and both are exact. `KOLM_SIMD` is read here and nowhere else.
+
+use std::fmt;
+
+use super::KernelError;
+use super::fma::{Fma, Hardware, Software};
+use super::lanes::{Lanes, SoftwareLanes, VectorLanes};
+
+/// Names the instruction set a kernel runs on; the value exists only where this CPU supports it.
+#[derive(Clone, Copy)]
+pub struct Level(Kind);
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    V3(pulp::x86::V3),
+    #[cfg(target_arch = "x86_64")]
+    V4(pulp::x86::V4),
+    #[cfg(target_arch = "aarch64")]
+    Neon(pulp::aarch64::Neon),
+}
+
+impl Level {
+    /// Every name [`Level::named`] knows, from the slowest up.
+    pub const NAMES: [&'static str; 4] = ["scalar", "neon", "v3", "v4"];
+
+    /// Finds the fastest level this CPU has.
+    pub fn detect() -> Level {
+        Level::available().pop().unwrap_or(Level(Kind::Scalar))
+    }
+
+    /// Lists every level this CPU has, from the slowest up; never empty.
+    pub fn available() -> Vec<Level> {
+        Level::NAMES.iter().filter_map(|name| Level::named(name).ok()).collect()
+    }
+
+    /// Gets the level called `scalar`, `v3` (AVX2 + FMA), `v4` (AVX-512) or `neon`.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::LevelUnknown`] for another name, [`KernelError::LevelUnavailable`] where the CPU lacks it.
+    pub fn named(name: &str) -> Result<Level, KernelError> {
+        let (name, kind) = match name {
+            "scalar" => ("scalar", Some(Kind::Scalar)),
+            #[cfg(target_arch = "x86_64")]
+            "v3" => ("v3", pulp::x86::V3::try_new().map(Kind::V3)),
+            #[cfg(target_arch = "x86_64")]
+            "v4" => ("v4", pulp::x86::V4::try_new().map(Kind::V4)),
+            #[cfg(target_arch = "aarch64")]
+            "neon" => ("neon", pulp::aarch64::Neon::try_new().map(Kind::Neon)),
+            #[cfg(not(target_arch = "x86_64"))]
+            "v3" => ("v3", None),
+            #[cfg(not(target_arch = "x86_64"))]
+            "v4" => ("v4", None),
+            #[cfg(not(target_arch = "aarch64"))]
+            "neon" => ("neon", None),
+            other => return Err(KernelError::LevelUnknown { found: other.to_owned() }),
+        };
+        kind.map(Level).ok_or(KernelError::LevelUnavailable { name })
+    }
+
+    /// Reads the level from `KOLM_SIMD`, or detects it where the variable is unset or empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`Level::named`].
+    pub fn from_environment() -> Result<Level, KernelError> {
+        #[expect(clippy::disallowed_methods, reason = "the one home of KOLM_SIMD; it changes speed, never bits")]
+        let value = std::env::var_os("KOLM_SIMD");
+        match value.as_deref().map(std::ffi::OsStr::to_string_lossy) {
+            None => Ok(Level::detect()),
+            Some(name) if name.is_empty() => Ok(Level::detect()),
+            Some(name) => Level::named(&name),
+        }
+    }
+
+    /// Gives the name [`Level::named`] takes.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Kind::V3(_) => "v3",
+            #[cfg(target_arch = "x86_64")]
+            Kind::V4(_) => "v4",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(_) => "neon",
+        }
+    }
+
+    /// Runs `body` compiled for this level: the compiler vectorises its plain loops with the level's instructions.
+    #[inline]
+    pub fn vectorize<V: Vectorized>(self, body: V) -> V::Output {
+        self.with_lanes(Plain(body))
+    }
+
+    /// Runs `body` with this level's explicit vectors and the register tile that suits it.
+    #[inline]
+    pub(crate) fn with_lanes<W: WithLanes>(self, body: W) -> W::Output {
+        match self.0 {
+            Kind::Scalar => body.run::<_, 4, 1>(SoftwareLanes),
+            #[cfg(target_arch = "x86_64")]
+            Kind::V3(token) => pulp::Simd::vectorize(token, Tiled::<W, 6, 2>(body)),
+            #[cfg(target_arch = "x86_64")]
+            Kind::V4(token) => pulp::Simd::vectorize(token, Tiled::<W, 12, 2>(body)),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(token) => pulp::Simd::vectorize(token, Tiled::<W, 8, 2>(body)),
+        }
+    }
+
+    /// Rows of the register tile at this level.
+    pub(crate) fn tile_rows(self) -> usize {
+        match self.0 {
+            Kind::Scalar => 4,
+            #[cfg(target_arch = "x86_64")]
+            Kind::V3(_) => 6,
+            #[cfg(target_arch = "x86_64")]
+            Kind::V4(_) => 12,
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(_) => 8,
+        }
+    }
+
+    /// Columns of one packed panel at this level: vectors of a tile times lanes of a vector.
+    pub(crate) fn panel_columns(self) -> usize {
+        match self.0 {
+            Kind::Scalar => 8,
+            #[cfg(target_arch = "x86_64")]
+            Kind::V3(_) => 16,
+            #[cfg(target_arch = "x86_64")]
+            Kind::V4(_) => 32,
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(_) => 8,
+        }
+    }
+}
+
+impl PartialEq for Level {
+    fn eq(&self, other: &Level) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Level {}
+
+impl fmt::Debug for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Level({})", self.name())
+    }
+}
+
+/// A computation written once as plain loops, compiled for each level.
+///
+/// Mark `run` and everything it calls `#[inline(always)]`: a call that is not inlined leaves the level's context.
+pub trait Vectorized {
+    /// What the computation gives.
+    type Output;
+    /// Does the work with the level's fused multiply-add.
+    fn run<F: Fma>(self) -> Self::Output;
+}
+
+/// A computation written once over explicit vectors, `ROWS` by `VECTORS` being the level's register tile.
+pub(crate) trait WithLanes {
+    type Output;
+    fn run<L: Lanes, const ROWS: usize, const VECTORS: usize>(self, lanes: L) -> Self::Output;
+}
+
+struct Plain<V>(V);
+
+impl<V: Vectorized> WithLanes for Plain<V> {
+    type Output = V::Output;
+
+    #[inline(always)]
+    fn run<L: Lanes, const ROWS: usize, const VECTORS: usize>(self, _: L) -> V::Output {
+        self.0.run::<L::Fma>()
+    }
+}
+
+struct Tiled<W, const ROWS: usize, const VECTORS: usize>(W);
+
+impl<W: WithLanes, const ROWS: usize, const VECTORS: usize> pulp::WithSimd for Tiled<W, ROWS, VECTORS> {
+    type Output = W::Output;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, simd: S) -> W::Output {
+        self.0.run::<VectorLanes<S>, ROWS, VECTORS>(VectorLanes(simd))
+    }
+}
+
+// `Hardware` is what `VectorLanes` carries and `Software` what `SoftwareLanes` carries; named here so that the
+// pairing the module doc promises is checked by the compiler.
+const _: fn() = || {
+    fn carries<L: Lanes<Fma = F>, F: Fma>() {}
+    carries::<SoftwareLanes, Software>();
+    carries::<VectorLanes<pulp::Scalar>, Hardware>();
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalar_is_everywhere_and_names_round_trip() {
+        let levels = Level::available();
+        assert_eq!(levels.first().map(|level| level.name()), Some("scalar"));
+        for level in levels {
+            assert_eq!(Level::named(level.name()), Ok(level));
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused() {
+        assert_eq!(Level::named("avx9"), Err(KernelError::LevelUnknown { found: "avx9".to_owned() }));
+    }
+
+    #[test]
+    fn panels_match_the_tile() {
+        struct Tile;
+        impl WithLanes for Tile {
+            type Output = (usize, usize);
+            fn run<L: Lanes, const ROWS: usize, const VECTORS: usize>(self, _: L) -> (usize, usize) {
+                (ROWS, VECTORS * L::WIDTH)
+            }
+        }
+        for level in Level::available() {
+            assert_eq!(level.with_lanes(Tile), (level.tile_rows(), level.panel_columns()));
+        }
+    }
+}

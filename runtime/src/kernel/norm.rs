@@ -1,0 +1,106 @@
+//! RMSNorm and LayerNorm over the last axis; `C` is a row's length.
+//!
+//! RMSNorm: `r = 1 / √(Σ x² / C + eps)`, `y_i = (x_i r) w_i`.
+//! LayerNorm: `μ = Σ x / C`, `d_i = x_i - μ`, `r = 1 / √(Σ d² / C + eps)`, `y_i = fma(d_i r, w_i, b_i)`.
+//! Sums are the 32-lane reduction; √ and / are IEEE.
+
+use rayon::prelude::*;
+
+use super::fma::Fma;
+use super::level::{Level, Vectorized};
+use super::reduce::{dot_lanes, sum_lanes};
+use super::{PARALLEL_ELEMENTS, rows_per_task};
+
+/// Normalises each row of `x` `[T, C]` by its root mean square into `out` `[T, C]`; `weight` is `[C]`.
+///
+/// # Panics
+///
+/// Where the shapes do not fit.
+pub fn rms_norm(level: Level, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "input and output of rms_norm");
+    let width = weight.len();
+    if x.is_empty() {
+        return;
+    }
+    assert!(width > 0 && x.len().is_multiple_of(width), "whole rows in rms_norm");
+    if x.len() < PARALLEL_ELEMENTS {
+        level.vectorize(Rms { x, weight, eps, out });
+        return;
+    }
+    let chunk = rows_per_task(x.len() / width, width) * width;
+    out.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(out, x)| level.vectorize(Rms { x, weight, eps, out }));
+}
+
+/// Normalises each row of `x` `[T, C]` to mean 0 and variance 1 into `out` `[T, C]`; `weight` and `bias` are `[C]`.
+///
+/// # Panics
+///
+/// Where the shapes do not fit.
+pub fn layer_norm(level: Level, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "input and output of layer_norm");
+    assert_eq!(weight.len(), bias.len(), "weight and bias of layer_norm");
+    let width = weight.len();
+    if x.is_empty() {
+        return;
+    }
+    assert!(width > 0 && x.len().is_multiple_of(width), "whole rows in layer_norm");
+    if x.len() < PARALLEL_ELEMENTS {
+        level.vectorize(Layer { x, weight, bias, eps, out });
+        return;
+    }
+    let chunk = rows_per_task(x.len() / width, width) * width;
+    out.par_chunks_mut(chunk)
+        .zip(x.par_chunks(chunk))
+        .for_each(|(out, x)| level.vectorize(Layer { x, weight, bias, eps, out }));
+}
+
+struct Rms<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Vectorized for Rms<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<F: Fma>(self) {
+        let width = self.weight.len();
+        let count = width as f32;
+        for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
+            let r = 1.0 / (dot_lanes::<F>(x, x) / count + self.eps).sqrt();
+            for ((out, x), w) in out.iter_mut().zip(x).zip(self.weight) {
+                *out = (x * r) * w;
+            }
+        }
+    }
+}
+
+struct Layer<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Vectorized for Layer<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<F: Fma>(self) {
+        let width = self.weight.len();
+        let count = width as f32;
+        for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
+            let mean = sum_lanes(x) / count;
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = x - mean;
+            }
+            let r = 1.0 / (dot_lanes::<F>(out, out) / count + self.eps).sqrt();
+            for ((out, w), b) in out.iter_mut().zip(self.weight).zip(self.bias) {
+                *out = F::fma(*out * r, *w, *b);
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The order in which a product's operands lie in memory: panels whose rows are what one step of the inner loop reads.
+
+use rayon::prelude::*;
+
+use super::{BLOCK, Left};
+use crate::kernel::level::Level;
+
+/// A right side `[K, N]` of products, cut into panels of the level's width; each panel is `[K, width]`, the last one padded with
+/// zeros.
+#[derive(Clone, Debug)]
+pub struct PackedMatrix {
+    level: Level,
+    k: usize,
+    n: usize,
+    panels: Vec<f32>,
+}
+
+impl PackedMatrix {
+    /// Packs `b` `[K, N]`.
+    ///
+    /// # Panics
+    ///
+    /// Where the shape does not fit.
+    pub fn from_rows(level: Level, b: &[f32], k: usize, n: usize) -> PackedMatrix {
+        assert_eq!(b.len(), k * n, "right side of a product [{k}, {n}]");
+        PackedMatrix::pack(level, k, n, |column, width, panel| {
+            let columns = level.panel_columns();
+            for (out, row) in panel.chunks_exact_mut(columns).zip(b.chunks_exact(n)) {
+                out[..width].copy_from_slice(&row[column..column + width]);
+            }
+        })
+    }
+
+    /// Packs the transpose of `bt` `[N, K]`, for instance a linear layer's weight `[out, in]`.
+    ///
+    /// # Panics
+    ///
+    /// Where the shape does not fit.
+    pub fn from_columns(level: Level, bt: &[f32], n: usize, k: usize) -> PackedMatrix {
+        assert_eq!(bt.len(), k * n, "transposed right side of a product [{n}, {k}]");
+        PackedMatrix::pack(level, k, n, |column, width, panel| {
+            let columns = level.panel_columns();
+            for (block, out) in panel.chunks_mut(columns * BLOCK).enumerate() {
+                let depth = out.len() / columns;
+                for (j, source) in bt[column * k..(column + width) * k].chunks_exact(k).enumerate() {
+                    let source = &source[block * BLOCK..][..depth];
+                    for (out, x) in out.chunks_exact_mut(columns).zip(source) {
+                        out[j] = *x;
+                    }
+                }
+            }
+        })
+    }
+
+    fn pack(
+        level: Level,
+        k: usize,
+        n: usize,
+        fill: impl Fn(usize, usize, &mut [f32]) + Sync,
+    ) -> PackedMatrix {
+        let columns = level.panel_columns();
+        let mut panels = vec![0.0; n.div_ceil(columns) * columns * k];
+        if k > 0 {
+            let one = |(panel, out): (usize, &mut [f32])| {
+                let column = panel * columns;
+                fill(column, columns.min(n - column), out);
+            };
+            if panels.len() < PARALLEL_PACK {
+                panels.chunks_exact_mut(columns * k).enumerate().for_each(one);
+            } else {
+                panels.par_chunks_exact_mut(columns * k).enumerate().for_each(one);
+            }
+        }
+        PackedMatrix { level, k, n, panels }
+    }
+
+    /// Rows.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Level it was packed for.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    pub(super) fn panel_count(&self) -> usize {
+        self.n.div_ceil(self.level.panel_columns())
+    }
+
+    /// The rows `k..k + depth` of one panel.
+    #[inline(always)]
+    pub(super) fn block(&self, panel: usize, k: usize, depth: usize) -> &[f32] {
+        let columns = self.level.panel_columns();
+        &self.panels[(panel * self.k + k) * columns..][..depth * columns]
+    }
+}
+
+/// Packs `rows` rows of the left side from `first` on, columns from `k` on, as panels `[depth, R]`; missing rows are zeros.
+#[inline(always)]
+pub(super) fn pack_left<const R: usize>(a: Left<'_>, first: usize, rows: usize, k: usize, packed: &mut [f32]) {
+    let depth = packed.len() / (rows.div_ceil(R) * R);
+    for (panel, out) in packed.chunks_exact_mut(R * depth).enumerate() {
+        let row = first + panel * R;
+        let count = R.min(first + rows - row);
+        let (out, _) = out.as_chunks_mut::<R>();
+        if count < R {
+            out.fill([0.0; R]);
+        }
+        if a.transposed {
+            for (out, source) in out.iter_mut().zip(a.values[k * a.stride..].chunks(a.stride)) {
+                out[..count].copy_from_slice(&source[row..row + count]);
+            }
+        } else {
+            for r in 0..count {
+                let source = &a.values[(row + r) * a.stride + k..][..depth];
+                for (out, x) in out.iter_mut().zip(source) {
+                    out[r] = *x;
+                }
+            }
+        }
+    }
+}
+
+/// Elements below which packing stays on the calling thread.
+const PARALLEL_PACK: usize = 1 << 18;

@@ -1,0 +1,109 @@
+use super::*;
+use crate::kernel::{SplitMix, reference};
+
+/// Every level this CPU has; the ones it lacks are named, so that a skipped level is never silent.
+fn levels() -> Vec<Level> {
+    for name in Level::NAMES {
+        if Level::named(name).is_err() {
+            eprintln!("skipped: level {name} (this CPU does not have it)");
+        }
+    }
+    Level::available()
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+fn check(m: usize, k: usize, n: usize) {
+    let mut random = SplitMix((m * 1_000_003 + k * 1009 + n) as u64);
+    let a = random.uniforms(m * k);
+    let b = random.uniforms(k * n);
+    let at: Vec<f32> = (0..k * m).map(|i| a[(i % m) * k + i / m]).collect();
+    let bt: Vec<f32> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
+    let mut want = vec![0.0; m * n];
+    reference::product(&a, m, &b, k, n, &mut want);
+    for level in levels() {
+        for (name, packed) in
+            [("rows", PackedMatrix::from_rows(level, &b, k, n)), ("columns", PackedMatrix::from_columns(level, &bt, n, k))]
+        {
+            let mut got = vec![f32::NAN; m * n];
+            product(level, &a, m, &packed, &mut got);
+            assert_eq!(bits(&got), bits(&want), "[{m}, {k}] x [{k}, {n}] from {name} at {level:?}");
+        }
+        let mut got = vec![f32::NAN; m * n];
+        product_transposed(level, &at, &b, k, m, n, &mut got);
+        assert_eq!(bits(&got), bits(&want), "transposed [{m}, {k}] x [{k}, {n}] at {level:?}");
+    }
+}
+
+#[test]
+fn product_equals_the_reference_by_bits() {
+    for m in [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 25] {
+        for n in [1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 67, 129] {
+            for k in [0, 1, 2, 255, 256, 257, 521] {
+                check(m, k, n);
+            }
+        }
+    }
+}
+
+#[test]
+fn product_equals_the_reference_when_cut_over_threads() {
+    for (m, k, n) in [(1, 1031, 1031), (3, 800, 509), (67, 300, 77), (200, 257, 96), (401, 64, 61), (97, 513, 130)] {
+        check(m, k, n);
+    }
+}
+
+#[test]
+fn an_empty_product_is_empty() {
+    for level in levels() {
+        let b = PackedMatrix::from_rows(level, &[], 3, 0);
+        product(level, &[1.0, 2.0, 3.0], 1, &b, &mut []);
+        let b = PackedMatrix::from_rows(level, &[1.0; 6], 3, 2);
+        product(level, &[], 0, &b, &mut []);
+    }
+}
+
+#[test]
+fn weighted_rows_equal_the_reference_by_bits() {
+    let mut random = SplitMix(9);
+    for (k, n, stride_c, pad) in [(0, 3, 1, 0), (1, 1, 1, 0), (5, 31, 2, 3), (257, 33, 3, 1), (600, 64, 1, 0), (37, 129, 7, 5)] {
+        let coefficients = random.uniforms(k * stride_c);
+        let rows = random.uniforms(k * (n + pad));
+        let mut want = vec![0.0; n];
+        reference::weighted_rows(&coefficients, stride_c, &rows, n + pad, &mut want);
+        for level in levels() {
+            let mut got = vec![f32::NAN; n];
+            weighted_rows(level, &coefficients, stride_c, &rows, n + pad, &mut got);
+            assert_eq!(bits(&got), bits(&want), "{k} rows of {n} at {level:?}");
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    /// A row's result depends on neither the rows beside it nor the number of threads.
+    #[test]
+    fn rows_are_independent_of_batch_and_threads(
+        m in 1usize..80, k in 1usize..600, n in 1usize..300, cut in 0usize..80, threads in 1usize..9, seed: u64
+    ) {
+        let mut random = SplitMix(seed);
+        let (a, b) = (random.uniforms(m * k), random.uniforms(k * n));
+        let cut = cut.min(m);
+        for level in Level::available() {
+            let packed = PackedMatrix::from_rows(level, &b, k, n);
+            let mut whole = vec![0.0; m * n];
+            product(level, &a, m, &packed, &mut whole);
+            let mut parts = vec![0.0; m * n];
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
+            pool.install(|| {
+                let (first, second) = parts.split_at_mut(cut * n);
+                product(level, &a[..cut * k], cut, &packed, first);
+                product(level, &a[cut * k..], m - cut, &packed, second);
+            });
+            proptest::prop_assert_eq!(bits(&whole), bits(&parts));
+        }
+    }
+}
