@@ -14,6 +14,7 @@ use super::{EvalError, limits};
 pub(super) struct LabelTree {
     labels: Vec<(String, Vec<u32>)>,
     roots: Vec<Node>,
+    /// Tokens of the longest label, the end token not counted: it is scored, never fed.
     longest: usize,
 }
 
@@ -61,11 +62,6 @@ impl LabelTree {
         Ok(LabelTree { labels, roots, longest })
     }
 
-    /// Tokens of the longest label, the end token not counted: it is scored, never fed.
-    pub(super) fn longest(&self) -> usize {
-        self.longest
-    }
-
     /// A label and its tokens.
     pub(super) fn label(&self, index: usize) -> Option<(&str, &[u32])> {
         self.labels.get(index).map(|(label, tokens)| (label.as_str(), tokens.as_slice()))
@@ -73,11 +69,16 @@ impl LabelTree {
 
     /// Scores every label after a prompt.
     pub(super) fn score(&self, engine: &Engine<'_>, id: &str, prompt: &[u32]) -> Result<LabelScores, EvalError> {
+        let cache_len_bytes = engine.cache_len_bytes(prompt.len() + self.longest);
+        self.score_few(engine, id, prompt, (limits::LABEL_CACHE_LEN_BYTES / cache_len_bytes).max(1))
+    }
+
+    /// As [`LabelTree::score`], with at most `at_once` copies of the cache on each level of the tree.
+    pub(super) fn score_few(&self, engine: &Engine<'_>, id: &str, prompt: &[u32], at_once: usize) -> Result<LabelScores, EvalError> {
         engine.check_length(id, prompt, self.longest)?;
         let (cache, prompt_logits) = engine.prefill(id, prompt, self.longest)?;
         let first = |node: &Node| node.edge.first().map_or(0.0, |token| engine.log_probability(&prompt_logits, *token));
         let pending = self.roots.iter().map(|node| Pending { node, parent: 0, score: first(node) }).collect();
-        let at_once = (limits::LABEL_CACHE_LEN_BYTES / engine.cache_len_bytes(prompt.len() + self.longest)).max(1);
         let mut walk = Walk { engine, id, at_once, scores: vec![f32::NEG_INFINITY; self.labels.len()] };
         walk.descend(&[cache], pending)?;
         let best = kernel::argmax(&walk.scores);
@@ -168,7 +169,7 @@ mod tests {
         check(&[&[1, 2], &[3]], "([1, 2]=0 [3]=1)");
         check(&[&[1, 2, 3], &[1, 2, 4], &[1, 2]], "([1, 2]=2([3]=0 [4]=1))");
         check(&[&[7, 8, 9], &[7, 8, 1, 2], &[7, 8, 1, 3], &[6]], "([6]=3 [7, 8]([1]([2]=1 [3]=2) [9]=0))");
-        assert_eq!(tree(&[&[1, 2, 3], &[1]]).unwrap().longest(), 3);
+        assert_eq!(tree(&[&[1, 2, 3], &[1]]).unwrap().longest, 3);
     }
 
     #[test]

@@ -115,3 +115,60 @@ fn read<T: Serialize + DeserializeOwned>(member: &'static str, line: usize, byte
     let value = serde_json::from_slice(bytes).map_err(|error| RecallError::Malformed { member, line, detail: error.to_string() })?;
     if canonical(member, &value)? == bytes { Ok(value) } else { Err(RecallError::NotCanonical { member, line }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> RecallIndex {
+        let passage = |id: &str| Passage { id: id.to_owned(), text: format!("text of {id}"), answer: String::new() };
+        let vectors = vec![1.0, 0.0, 0.6, 0.8, 0.0, -1.0];
+        RecallIndex::new(Level::detect(), 2, vectors, ["a", "b", "c"].map(passage).to_vec()).unwrap()
+    }
+
+    fn check(change: impl FnOnce(&mut RecallMembers), code: &str) {
+        let mut members = index().members().unwrap();
+        change(&mut members);
+        assert_eq!(RecallIndex::parse(Level::detect(), &members).unwrap_err().code(), code);
+    }
+
+    fn tensor(name: &str, shape: &[usize], values: &[f32]) -> Vec<u8> {
+        safetensors::write(&[(name, Dtype::F32, shape, &safetensors::f32_bytes(values))], None).unwrap()
+    }
+
+    #[test]
+    fn members_round_trip() {
+        let members = index().members().unwrap();
+        assert_eq!(members.config, br#"{"dimension":2,"format":"kolm-recall-1","passages":3}"#);
+        assert!(members.passages.starts_with(br#"{"answer":"","id":"a","text":"text of a"}"#));
+        assert_eq!(RecallIndex::parse(Level::detect(), &members).unwrap(), index());
+    }
+
+    #[test]
+    fn refused_members() {
+        let swap = |bytes: &mut Vec<u8>, from: &str, to: &str| *bytes = String::from_utf8(bytes.clone()).unwrap().replacen(from, to, 1).into_bytes();
+        check(|members| swap(&mut members.config, "recall-1", "recall-2"), "recall_unknown_format");
+        check(|members| swap(&mut members.config, ":3", ":4"), "recall_mismatch");
+        check(|members| swap(&mut members.config, "\"dimension\":2", "\"dimension\":3"), "recall_mismatch");
+        check(|members| swap(&mut members.config, ":3", ":3.0"), "recall_malformed");
+        check(|members| members.config.push(b'\n'), "recall_not_canonical");
+        check(|members| members.passages.clear(), "recall_empty");
+        check(|members| drop(members.passages.pop()), "recall_torn_line");
+        check(|members| members.passages.push(b'\n'), "recall_malformed");
+        check(|members| swap(&mut members.passages, "\"id\":\"b\"", "\"id\":\"a\""), "recall_duplicate_id");
+        check(|members| swap(&mut members.passages, "\"id\":\"b\"", "\"id\":\"\""), "recall_empty_field");
+        check(|members| swap(&mut members.passages, "text of a", ""), "recall_empty_field");
+        check(|members| swap(&mut members.passages, "\"id\":", "\"id\": "), "recall_not_canonical");
+        let vectors = [1.0, 0.0, 0.6, 0.8, 0.0, -1.0];
+        check(|members| members.vectors = tensor("rows", &[3, 2], &vectors), "recall_vectors");
+        check(|members| members.vectors = tensor("vectors", &[6], &vectors), "recall_vectors");
+        check(|members| members.vectors = tensor("vectors", &[2, 3], &vectors), "recall_mismatch");
+        check(|members| members.vectors = tensor("vectors", &[3, 2], &[1.0, 0.0, 0.6, 0.9, 0.0, -1.0]), "recall_not_unit");
+        check(|members| members.vectors = tensor("vectors", &[3, 2], &[1.0, 0.0, f32::NAN, 0.8, 0.0, -1.0]), "recall_not_unit");
+        check(|members| drop(members.vectors.pop()), "model.trailing-bytes");
+        check(|members| {
+            let bytes = safetensors::f32_bytes(&vectors);
+            members.vectors = safetensors::write(&[(TENSOR, Dtype::F32, &[3, 2], &bytes)], Some(("format", "pt"))).unwrap();
+        }, "recall_vectors");
+    }
+}
