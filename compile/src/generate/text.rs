@@ -13,7 +13,7 @@ pub(super) enum Templates {
 }
 
 impl Templates {
-    fn of<'a>(self, class: &'a Class) -> &'a [&'static str] {
+    fn of(self, class: &Class) -> &[&'static str] {
         match self {
             Templates::Training => &class.templates,
             Templates::HeldOut => &class.held_out,

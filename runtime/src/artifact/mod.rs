@@ -1,1 +1,56 @@
-//! The artifact: container, manifest, plan, receipt, keys, audit log.
+//! The artifact: one `.kolm` file, from its bytes to typed values and back.
+//!
+//! `container` is the ZIP file of one encoding, `json` the canonical JSON every signed member is written in, `task`, `plan`
+//! and `manifest` the typed members, `cid` the content identifier, `receipt` the five-step chain under the operator's
+//! `key`, `audit` the log of what was done. `seal` builds an artifact, `opened` reads one and cross-checks its members.
+//!
+//! Guarantee: what decodes re-encodes to the same bytes, so every value has one encoding. SPEC.md states every byte.
+//! Nothing here touches the network, the clock or the environment: callers pass those in.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
+)]
+
+mod audit;
+mod cid;
+mod container;
+mod crc;
+mod error;
+mod file;
+mod hash;
+mod identity;
+mod json;
+mod key;
+mod limits;
+mod manifest;
+mod member;
+mod opened;
+mod plan;
+mod receipt;
+mod rules;
+mod seal;
+mod task;
+mod time;
+
+pub use audit::{AuditLog, AuditReport, Event};
+pub use cid::cid;
+pub use container::{ArtifactFile, MemberDigest, Members, encode};
+pub use error::ArtifactError;
+pub use file::Staged;
+pub use hash::{from_hex, hex, sha256_hex};
+pub use identity::FileIdentity;
+pub use json::{canonical, canonical_lines, parse_canonical, parse_canonical_lines};
+pub use key::{KeySource, OperatorKey};
+pub use manifest::{AdapterSummary, EvalSummary, Manifest, ModelSummary, RecallSummary, Tool, TrainingSummary};
+pub use member::Member;
+pub use opened::Opened;
+pub use plan::{
+    AdapterPlan, Architecture, BasePlan, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates, EncoderPlan,
+    EvalPlan, Overlong, Plan, Pooling, RecallPlan, RecallUse, Rows, Schedule, SplitMethod, SplitPlan, TemplatePlan,
+    TemplateSource, TrainPlan, WeightType,
+};
+pub use receipt::{Lineage, Receipt, Step};
+pub use rules::{ppm, show_ppm};
+pub use seal::{Content, Measured, RecallContent, seal};
+pub use task::Task;
+pub use time::Timestamp;

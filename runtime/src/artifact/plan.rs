@@ -1,0 +1,470 @@
+//! `plan.json`: everything that decides the bytes of the artifact, every default written out.
+//!
+//! It names no host path, date, thread count or build of the tool, so two machines that compile the same inputs write the
+//! same plan. Numbers that are not whole are decimal strings.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ArtifactError, FileIdentity, Member, canonical, parse_canonical, rules};
+
+/// The resolved plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// `kolm-plan-1`.
+    pub format: String,
+    /// Numeric profile: `num-1`.
+    pub numerics: String,
+    /// Seed of every random stream, a decimal string of a u64.
+    pub seed: String,
+    /// Prompt template.
+    pub task: TemplatePlan,
+    /// Base model.
+    pub base: BasePlan,
+    /// Corpus, by hash.
+    pub corpus: CorpusPlan,
+    /// How the eval cases were set apart.
+    pub split: SplitPlan,
+    /// Adapter shape.
+    pub adapter: AdapterPlan,
+    /// Hyper-parameters.
+    pub train: TrainPlan,
+    /// Recall index; none when recall is off.
+    pub recall: Option<RecallPlan>,
+    /// Eval pack and gate.
+    pub eval: EvalPlan,
+}
+
+/// Prompt template and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TemplatePlan {
+    /// The template's text.
+    pub template: String,
+    /// Job or base.
+    pub template_source: TemplateSource,
+}
+
+/// Who wrote the prompt template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateSource {
+    /// The job file.
+    Job,
+    /// The base's own chat template.
+    Base,
+}
+
+/// Base model: identity, shape and files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BasePlan {
+    /// Repository, `OWNER/NAME`.
+    pub repo: String,
+    /// Full commit hash.
+    pub revision: String,
+    /// Stored type of the weights.
+    pub dtype: WeightType,
+    /// Decoder family.
+    pub architecture: Architecture,
+    /// Every file that the runtime loads, sorted by path.
+    pub files: Vec<FileIdentity>,
+}
+
+/// Stored type of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightType {
+    /// bfloat16.
+    Bf16,
+    /// IEEE half.
+    F16,
+    /// IEEE single.
+    F32,
+}
+
+impl WeightType {
+    /// The name in plan and manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+        }
+    }
+}
+
+/// Decoder family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Architecture {
+    /// Qwen2 and Qwen2.5.
+    Qwen2,
+    /// Llama.
+    Llama,
+}
+
+/// The corpus by hash, and what was done to its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorpusPlan {
+    /// Parquet files, in job order.
+    pub files: Vec<CorpusFile>,
+    /// Column names.
+    pub columns: Columns,
+    /// What happens to rows longer than the context.
+    pub overlong: Overlong,
+    /// What happens to duplicate rows.
+    pub duplicates: Duplicates,
+    /// Row counts.
+    pub rows: Rows,
+    /// SHA-256 of the training split.
+    pub train_sha256: String,
+    /// SHA-256 of the eval split.
+    pub eval_sha256: String,
+    /// SHA-256 of the residual-identifier report.
+    pub scan_sha256: String,
+}
+
+/// One corpus file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorpusFile {
+    /// What the file is for.
+    pub role: CorpusRole,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// Rows in the file.
+    pub rows: u64,
+}
+
+/// What a corpus file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CorpusRole {
+    /// Training rows, and eval rows if the split is by hash or column.
+    Train,
+    /// Eval rows.
+    Eval,
+}
+
+/// Column names in the parquet files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Columns {
+    /// Row id, if there is one.
+    pub id: Option<String>,
+    /// Prompt.
+    pub prompt: String,
+    /// Completion.
+    pub completion: String,
+    /// Split, if there is one.
+    pub split: Option<String>,
+}
+
+/// What happens to rows longer than the context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlong {
+    /// Left out and counted.
+    Drop,
+    /// Cut.
+    Truncate,
+    /// The compile stops.
+    Error,
+}
+
+/// What happens to duplicate rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Duplicates {
+    /// Left out and counted.
+    Drop,
+    /// The compile stops.
+    Error,
+}
+
+/// Row counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rows {
+    /// Read from the files.
+    pub read: u64,
+    /// Trained on.
+    pub train: u64,
+    /// Set apart for the eval pack.
+    pub eval: u64,
+    /// Left out.
+    pub dropped: u64,
+}
+
+/// How the eval cases were set apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitPlan {
+    /// By hash of the row, a column, or a file.
+    pub method: SplitMethod,
+    /// Cases asked for.
+    pub eval_cases: u64,
+}
+
+/// How the eval cases were set apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitMethod {
+    /// Hash of the row.
+    Hash,
+    /// A column of the corpus.
+    Column,
+    /// A file of its own.
+    File,
+}
+
+/// Adapter shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterPlan {
+    /// LoRA rank.
+    pub rank: u64,
+    /// LoRA alpha.
+    pub alpha: u64,
+    /// Target modules, sorted.
+    pub targets: Vec<String>,
+    /// SHA-256 of the adapter the training started from; none when it started afresh.
+    pub init_sha256: Option<String>,
+}
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainPlan {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Passes over the training rows; a decimal string.
+    pub epochs: String,
+    /// Examples a step.
+    pub batch_size: u64,
+    /// Peak learning rate; a decimal string.
+    pub learning_rate: String,
+    /// Steps of linear warm-up.
+    pub warmup_steps: u64,
+    /// Decay after the warm-up.
+    pub schedule: Schedule,
+    /// AdamW beta 1; a decimal string.
+    pub beta1: String,
+    /// AdamW beta 2; a decimal string.
+    pub beta2: String,
+    /// AdamW epsilon; a decimal string.
+    pub epsilon: String,
+    /// AdamW weight decay; a decimal string.
+    pub weight_decay: String,
+    /// Gradient norm limit; a decimal string, `0` for none.
+    pub clip_norm: String,
+    /// Longest example in tokens.
+    pub max_length: u64,
+}
+
+/// Decay of the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Down to zero in a straight line.
+    Linear,
+    /// None.
+    Constant,
+}
+
+/// Recall index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecallPlan {
+    /// Encoder model.
+    pub encoder: EncoderPlan,
+    /// Passages given for each prompt.
+    pub k: u64,
+    /// What is done with them.
+    #[serde(rename = "use")]
+    pub usage: RecallUse,
+    /// Passages in the index.
+    pub passages: u64,
+}
+
+/// Encoder model: identity, pooling and files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderPlan {
+    /// Repository, `OWNER/NAME`.
+    pub repo: String,
+    /// Full commit hash.
+    pub revision: String,
+    /// Stored type of the weights.
+    pub dtype: WeightType,
+    /// How token vectors become one.
+    pub pooling: Pooling,
+    /// Every file that the runtime loads, sorted by path.
+    pub files: Vec<FileIdentity>,
+}
+
+/// How token vectors become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// The first token's.
+    Cls,
+    /// Their mean.
+    Mean,
+}
+
+/// What is done with recalled passages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecallUse {
+    /// They go into the prompt.
+    Context,
+    /// They go with the answer as its sources.
+    Cite,
+}
+
+/// Eval pack and gate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalPlan {
+    /// `label`, `exact`, `contains`, `json`, `token_f1` or `rouge_l`.
+    pub metric: String,
+    /// The closed label set; only with `label`.
+    pub labels: Option<Vec<String>>,
+    /// Cases in the pack.
+    pub cases: u64,
+    /// Least K, six decimals.
+    pub gate: String,
+    /// Longest answer in tokens.
+    pub max_new_tokens: u64,
+}
+
+impl Plan {
+    /// The value of `format`.
+    pub const FORMAT: &'static str = "kolm-plan-1";
+    /// The value of `numerics`.
+    pub const NUMERICS: &'static str = "num-1";
+
+    /// Reads canonical bytes.
+    ///
+    /// # Errors
+    /// Any JSON error, `Field` for a value outside its rules.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ArtifactError> {
+        let plan: Self = parse_canonical(MEMBER, bytes)?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// Writes canonical bytes.
+    ///
+    /// # Errors
+    /// `Field` for a value outside its rules.
+    pub fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
+        self.check()?;
+        canonical(self)
+    }
+
+    fn check(&self) -> Result<(), ArtifactError> {
+        rules::format(MEMBER, &self.format, Self::FORMAT)?;
+        let numerics = || format!("{:?}", self.numerics);
+        rules::require(MEMBER, "numerics", self.numerics == Self::NUMERICS, numerics, Self::NUMERICS)?;
+        let seed: Option<u64> = self.seed.parse().ok();
+        let spelled = seed.is_some_and(|seed| seed.to_string() == self.seed);
+        let found = || format!("{:?}", self.seed);
+        rules::require(MEMBER, "seed", spelled, found, "a decimal string of a 64-bit integer")?;
+        rules::repository(MEMBER, "base", &self.base.repo, &self.base.revision)?;
+        rules::files(MEMBER, "base", &self.base.files)?;
+        self.check_corpus()?;
+        self.check_adapter()?;
+        self.check_train()?;
+        if let Some(recall) = &self.recall {
+            let encoder = &recall.encoder;
+            rules::repository(MEMBER, "recall.encoder", &encoder.repo, &encoder.revision)?;
+            rules::files(MEMBER, "recall.encoder", &encoder.files)?;
+            positive("recall.k", recall.k)?;
+            positive("recall.passages", recall.passages)?;
+        }
+        self.check_eval()
+    }
+
+    fn check_corpus(&self) -> Result<(), ArtifactError> {
+        let corpus = &self.corpus;
+        positive("corpus.files", corpus.files.len().try_into().unwrap_or(u64::MAX))?;
+        for file in &corpus.files {
+            rules::sha256(MEMBER, "corpus.files.sha256", &file.sha256)?;
+        }
+        rules::sha256(MEMBER, "corpus.train_sha256", &corpus.train_sha256)?;
+        rules::sha256(MEMBER, "corpus.eval_sha256", &corpus.eval_sha256)?;
+        rules::sha256(MEMBER, "corpus.scan_sha256", &corpus.scan_sha256)
+    }
+
+    fn check_adapter(&self) -> Result<(), ArtifactError> {
+        let adapter = &self.adapter;
+        positive("adapter.rank", adapter.rank)?;
+        positive("adapter.alpha", adapter.alpha)?;
+        sorted_names("adapter.targets", &adapter.targets)?;
+        match &adapter.init_sha256 {
+            Some(sha256) => rules::sha256(MEMBER, "adapter.init_sha256", sha256),
+            None => Ok(()),
+        }
+    }
+
+    fn check_train(&self) -> Result<(), ArtifactError> {
+        let train = &self.train;
+        positive("train.batch_size", train.batch_size)?;
+        positive("train.max_length", train.max_length)?;
+        for (field, value) in [
+            ("train.epochs", &train.epochs),
+            ("train.learning_rate", &train.learning_rate),
+            ("train.beta1", &train.beta1),
+            ("train.beta2", &train.beta2),
+            ("train.epsilon", &train.epsilon),
+            ("train.weight_decay", &train.weight_decay),
+            ("train.clip_norm", &train.clip_norm),
+        ] {
+            rules::decimal(MEMBER, field, value)?;
+        }
+        Ok(())
+    }
+
+    fn check_eval(&self) -> Result<(), ArtifactError> {
+        let eval = &self.eval;
+        let metric = eval.metric.as_str();
+        let found = || format!("{metric:?}");
+        let expected = "label, exact, contains, json, token_f1 or rouge_l";
+        rules::require(MEMBER, "eval.metric", METRICS.contains(&metric), found, expected)?;
+        let holds = eval.labels.is_some() == (metric == "label");
+        let found = || if eval.labels.is_some() { "a list" } else { "null" }.to_owned();
+        rules::require(MEMBER, "eval.labels", holds, found, "a list with metric label, null with any other")?;
+        if let Some(labels) = &eval.labels {
+            let distinct: BTreeSet<&String> = labels.iter().collect();
+            let holds =
+                !labels.is_empty() && distinct.len() == labels.len() && labels.iter().all(|label| !label.is_empty());
+            let found = || format!("{} labels", labels.len());
+            rules::require(MEMBER, "eval.labels", holds, found, "at least one label, none empty, none twice")?;
+        }
+        positive("eval.cases", eval.cases)?;
+        positive("eval.max_new_tokens", eval.max_new_tokens)?;
+        rules::share(MEMBER, "eval.gate", &eval.gate).map(|_| ())
+    }
+}
+
+fn positive(field: &str, value: u64) -> Result<(), ArtifactError> {
+    rules::require(MEMBER, field, value > 0, || "0".to_owned(), "at least 1")
+}
+
+fn sorted_names(field: &str, names: &[String]) -> Result<(), ArtifactError> {
+    let holds = !names.is_empty()
+        && names.iter().all(|name| !name.is_empty())
+        && names.is_sorted_by(|first, second| first < second);
+    rules::require(MEMBER, field, holds, || format!("{names:?}"), "at least one name, sorted, none twice")
+}
+
+const MEMBER: &str = Member::Plan.name();
+const METRICS: [&str; 6] = ["label", "exact", "contains", "json", "token_f1", "rouge_l"];

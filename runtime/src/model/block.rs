@@ -1,0 +1,205 @@
+//! One transformer block of a decoder: attention, then the gated feed-forward layer, each added to the residual stream.
+//!
+//! Rows of several sequences are concatenated for the linear layers; attention sees each sequence alone. No row's result
+//! depends on what else is in the batch, nor on how a sequence was cut into calls (NUMERICS, rows are independent).
+
+use rayon::prelude::*;
+
+use super::config::DecoderConfig;
+use super::error::ModelError;
+use super::linear::Linear;
+use super::lora::{LoraBlock, Target, adapted};
+use crate::kernel::{self, KeyValue, Level, RopeTable};
+
+/// A decoder block.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// RMSNorm weight before attention, `[C]`.
+    pub input_norm: Vec<f32>,
+    /// Query projection.
+    pub q: Linear,
+    /// Key projection.
+    pub k: Linear,
+    /// Value projection.
+    pub v: Linear,
+    /// Output projection.
+    pub o: Linear,
+    /// RMSNorm weight before the feed-forward layer, `[C]`.
+    pub post_norm: Vec<f32>,
+    /// Gate projection.
+    pub gate: Linear,
+    /// Up projection.
+    pub up: Linear,
+    /// Down projection.
+    pub down: Linear,
+}
+
+/// The rows of one sequence in a call, and the keys and values of this layer that precede them.
+#[derive(Debug)]
+pub struct SegmentKv<'a> {
+    /// Rows of this sequence.
+    pub tokens: usize,
+    /// Its keys and values so far; the call appends.
+    pub kv: &'a mut KeyValue,
+}
+
+/// What one block computed for one sequence from position 0, for the backward pass. `R` rows.
+#[derive(Clone, Default, Debug)]
+pub struct BlockActivations {
+    /// Hidden states that came in, `[R, C]`.
+    pub input: Vec<f32>,
+    /// After the first norm, `[R, C]`.
+    pub normed: Vec<f32>,
+    /// Queries after RoPE, `[R, H * hd]`.
+    pub q: Vec<f32>,
+    /// Keys after RoPE, `[R, KV * hd]`.
+    pub k: Vec<f32>,
+    /// Values, `[R, KV * hd]`.
+    pub v: Vec<f32>,
+    /// Attention probabilities, `[H, R, R]`; above the diagonal 0.
+    pub probabilities: Vec<f32>,
+    /// Attention's result, `[R, H * hd]`.
+    pub attended: Vec<f32>,
+    /// Hidden states after the attention residual, `[R, C]`.
+    pub middle: Vec<f32>,
+    /// After the second norm, `[R, C]`.
+    pub normed2: Vec<f32>,
+    /// Gate before SiLU, `[R, I]`.
+    pub gate: Vec<f32>,
+    /// Up, `[R, I]`.
+    pub up: Vec<f32>,
+    /// `silu(gate) * up`, `[R, I]`.
+    pub product: Vec<f32>,
+    /// `x Aᵀ [R, rank]` of each adapted layer, by [`Target`]'s place in [`Target::ALL`]; empty where not adapted.
+    pub low: [Vec<f32>; 7],
+}
+
+impl Block {
+    /// Builds a block from its tensors: `get(name, shape)` gives each by its path inside the block, row-major.
+    ///
+    /// # Errors
+    /// Whatever `get` returns.
+    pub fn from_tensors(
+        level: Level,
+        config: &DecoderConfig,
+        get: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, ModelError>,
+    ) -> Result<Self, ModelError> {
+        let mut linear = |target: Target, bias: bool| -> Result<Linear, ModelError> {
+            let (in_features, out_features) = target.features(config);
+            let module = target.module();
+            let weight = get(&format!("{module}.weight"), &[out_features, in_features])?;
+            let bias = if bias { Some(get(&format!("{module}.bias"), &[out_features])?) } else { None };
+            Ok(Linear::new(level, &weight, bias, in_features, out_features))
+        };
+        let q = linear(Target::Query, config.attention_bias)?;
+        let k = linear(Target::Key, config.attention_bias)?;
+        let v = linear(Target::Value, config.attention_bias)?;
+        let o = linear(Target::Output, config.output_bias)?;
+        let gate = linear(Target::Gate, config.mlp_bias)?;
+        let up = linear(Target::Up, config.mlp_bias)?;
+        let down = linear(Target::Down, config.mlp_bias)?;
+        let input_norm = get("input_layernorm.weight", &[config.hidden])?;
+        let post_norm = get("post_attention_layernorm.weight", &[config.hidden])?;
+        Ok(Self { input_norm, q, k, v, o, post_norm, gate, up, down })
+    }
+
+    /// Runs the block over `hidden [R, C]` in place, R the sum of the segments' tokens, and appends to each segment's keys and values.
+    ///
+    /// `saved` is filled where given; then there must be one segment, from position 0.
+    #[allow(clippy::too_many_arguments)] // the block's whole world, and nothing of it is shared state
+    pub fn forward(
+        &self,
+        level: Level,
+        config: &DecoderConfig,
+        rope: &RopeTable,
+        lora: Option<&LoraBlock>,
+        hidden: &mut [f32],
+        segments: &mut [SegmentKv<'_>],
+        saved: Option<&mut BlockActivations>,
+    ) {
+        let rows = hidden.len() / config.hidden;
+        let run = |linear: &Linear, target: Target, x: &[f32]| adapted(level, linear, lora, target, x, rows);
+
+        let mut normed = vec![0.0; hidden.len()];
+        kernel::rms_norm(level, hidden, &self.input_norm, config.rms_eps, &mut normed);
+        let (mut q, q_low) = run(&self.q, Target::Query, &normed);
+        let (mut k, k_low) = run(&self.k, Target::Key, &normed);
+        let (v, v_low) = run(&self.v, Target::Value, &normed);
+        let mut probabilities = if saved.is_some() { vec![0.0; config.heads * rows * rows] } else { Vec::new() };
+        let mut attended = vec![0.0; q.len()];
+        let keep = if saved.is_some() { Some(probabilities.as_mut_slice()) } else { None };
+        attend(level, config, rope, (&mut q, &mut k, &v), segments, &mut attended, keep);
+        let (projected, o_low) = run(&self.o, Target::Output, &attended);
+        let input = if saved.is_some() { hidden.to_vec() } else { Vec::new() };
+        kernel::add(level, hidden, &projected);
+
+        let mut normed2 = vec![0.0; hidden.len()];
+        kernel::rms_norm(level, hidden, &self.post_norm, config.rms_eps, &mut normed2);
+        let (gate, gate_low) = run(&self.gate, Target::Gate, &normed2);
+        let (up, up_low) = run(&self.up, Target::Up, &normed2);
+        let mut product = vec![0.0; gate.len()];
+        kernel::silu_multiply(level, &gate, &up, &mut product);
+        let (projected, down_low) = run(&self.down, Target::Down, &product);
+        let middle = if saved.is_some() { hidden.to_vec() } else { Vec::new() };
+        kernel::add(level, hidden, &projected);
+
+        if let Some(saved) = saved {
+            let low = [down_low, gate_low, k_low, o_low, q_low, up_low, v_low];
+            *saved = BlockActivations {
+                input,
+                normed,
+                q,
+                k,
+                v,
+                probabilities,
+                attended,
+                middle,
+                normed2,
+                gate,
+                up,
+                product,
+                low,
+            };
+        }
+    }
+}
+
+/// Rotates queries and keys, appends keys and values, attends: each segment alone, segments in parallel.
+fn attend(
+    level: Level,
+    config: &DecoderConfig,
+    rope: &RopeTable,
+    (q, k, v): (&mut [f32], &mut [f32], &[f32]),
+    segments: &mut [SegmentKv<'_>],
+    attended: &mut [f32],
+    probabilities: Option<&mut [f32]>,
+) {
+    let (query_width, kv_width) = (config.query_width(), config.kv_width());
+    let one = |segment: &mut SegmentKv<'_>,
+               q: &mut [f32],
+               k: &mut [f32],
+               v: &[f32],
+               out: &mut [f32],
+               probabilities: Option<&mut [f32]>| {
+        let first_position = segment.kv.len();
+        rope.apply(level, q, config.heads, first_position);
+        rope.apply(level, k, config.kv_heads, first_position);
+        segment.kv.push(k, v);
+        let scale = config.attention_scale();
+        kernel::attend_causal(level, q, segment.kv, first_position, config.heads, scale, out, probabilities);
+    };
+    if let [segment] = segments {
+        return one(segment, q, k, v, attended, probabilities);
+    }
+    let mut parts = Vec::with_capacity(segments.len());
+    let (mut q, mut k, mut v, mut attended) = (q, k, v, attended);
+    for segment in segments {
+        let (q_part, q_rest) = q.split_at_mut(segment.tokens * query_width);
+        let (k_part, k_rest) = k.split_at_mut(segment.tokens * kv_width);
+        let (v_part, v_rest) = v.split_at(segment.tokens * kv_width);
+        let (out_part, out_rest) = attended.split_at_mut(segment.tokens * query_width);
+        (q, k, v, attended) = (q_rest, k_rest, v_rest, out_rest);
+        parts.push((segment, q_part, k_part, v_part, out_part));
+    }
+    parts.into_par_iter().for_each(|(segment, q, k, v, out)| one(segment, q, k, v, out, None));
+}

@@ -1,0 +1,223 @@
+//! A whole decoder: embedding, blocks, final norm, head; prefill, decode with a cache, greedy generation.
+//!
+//! Prefill of any batch and decode with a cache give equal bits, so callers may batch as they like.
+
+use rayon::prelude::*;
+
+use super::adapter::Adapter;
+use super::block::{Block, SegmentKv};
+use super::config::DecoderConfig;
+use super::error::ModelError;
+use super::source::ModelSource;
+use super::weights::Weights;
+use crate::kernel::{self, KeyValue, Level, PackedMatrix, RopeTable};
+
+/// A decoder, its weights packed for one SIMD level.
+#[derive(Debug)]
+pub struct Decoder {
+    /// Shape and constants.
+    pub config: DecoderConfig,
+    /// `[V, C]`.
+    pub embedding: Vec<f32>,
+    /// Transformer blocks.
+    pub blocks: Vec<Block>,
+    /// RMSNorm weight before the head, `[C]`.
+    pub final_norm: Vec<f32>,
+    /// `B[C, V]`.
+    pub head: PackedMatrix,
+    /// Rotary table.
+    pub rope: RopeTable,
+    /// SIMD level of every kernel call.
+    pub level: Level,
+}
+
+/// Keys and values of one sequence, for every layer.
+#[derive(Clone, Debug)]
+pub struct KvCache {
+    layers: Vec<KeyValue>,
+    capacity: usize,
+}
+
+impl KvCache {
+    /// Positions held.
+    pub fn len(&self) -> usize {
+        self.layers.first().map_or(0, KeyValue::len)
+    }
+
+    /// Whether no position is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Positions that fit.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Forgets the positions from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        for layer in &mut self.layers {
+            layer.truncate(len);
+        }
+    }
+}
+
+/// Tokens to append to one sequence.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// The tokens, at least one.
+    pub tokens: &'a [u32],
+    /// The sequence so far.
+    pub cache: &'a mut KvCache,
+}
+
+impl Decoder {
+    /// Loads and packs a decoder.
+    ///
+    /// # Errors
+    /// The configuration, shard, header, tensor and weight variants of [`ModelError`].
+    pub fn load(level: Level, source: &ModelSource) -> Result<Self, ModelError> {
+        let config = DecoderConfig::load(source)?;
+        let weights = Weights::open(source)?;
+        let shape = [config.vocabulary, config.hidden];
+        let embedding = weights.tensor_f32("model.embed_tokens.weight", &shape)?;
+        let blocks = (0..config.layers)
+            .into_par_iter()
+            .map(|layer| {
+                let mut get =
+                    |name: &str, shape: &[usize]| weights.tensor_f32(&format!("model.layers.{layer}.{name}"), shape);
+                Block::from_tensors(level, &config, &mut get)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let final_norm = weights.tensor_f32("model.norm.weight", &[config.hidden])?;
+        let head = if config.tied { None } else { Some(weights.tensor_f32("lm_head.weight", &shape)?) };
+        Ok(Self::from_parts(level, config, embedding, blocks, final_norm, head.as_deref()))
+    }
+
+    /// Puts a decoder together from tensors of checked shape; `head [V, C]` is absent where it is tied to the embedding.
+    pub fn from_parts(
+        level: Level,
+        config: DecoderConfig,
+        embedding: Vec<f32>,
+        blocks: Vec<Block>,
+        final_norm: Vec<f32>,
+        head: Option<&[f32]>,
+    ) -> Self {
+        let head = PackedMatrix::from_columns(level, head.unwrap_or(&embedding), config.vocabulary, config.hidden);
+        let scaling = config.rope_scaling;
+        let rope = RopeTable::new(config.rope_theta, config.head_dim, config.max_positions, scaling);
+        Self { config, embedding, blocks, final_norm, head, rope, level }
+    }
+
+    /// An empty cache for one sequence of at most `capacity` positions, never more than the model's own limit.
+    pub fn new_cache(&self, capacity: usize) -> KvCache {
+        let capacity = capacity.min(self.config.max_positions);
+        let layer = KeyValue::new(self.config.kv_heads, self.config.head_dim, capacity);
+        KvCache { layers: vec![layer; self.config.layers], capacity }
+    }
+
+    /// Appends each step's tokens to its sequence; gives the final-normed hidden rows `[ΣT, C]`, in the order of the steps.
+    ///
+    /// # Errors
+    /// [`ModelError::SequenceEmpty`], [`ModelError::SequenceTooLong`], [`ModelError::TokenOutside`],
+    /// [`ModelError::LayerCount`]; then no cache has changed.
+    pub fn forward(&self, adapter: Option<&Adapter>, steps: &mut [Step<'_>]) -> Result<Vec<f32>, ModelError> {
+        if let Some(adapter) = adapter {
+            self.check_layers("adapter", adapter.layers.len())?;
+        }
+        let mut hidden = Vec::new();
+        for step in steps.iter() {
+            self.check_layers("cache", step.cache.layers.len())?;
+            self.check_length(step.cache.len() + step.tokens.len(), step.cache.capacity)?;
+            hidden.extend_from_slice(&self.embed(step.tokens)?);
+        }
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let lora = adapter.and_then(|adapter| adapter.layers.get(layer));
+            let mut segments: Vec<SegmentKv<'_>> = steps
+                .iter_mut()
+                .filter_map(|step| {
+                    let tokens = step.tokens.len();
+                    step.cache.layers.get_mut(layer).map(|kv| SegmentKv { tokens, kv })
+                })
+                .collect();
+            block.forward(self.level, &self.config, &self.rope, lora, &mut hidden, &mut segments, None);
+        }
+        let mut normed = vec![0.0; hidden.len()];
+        kernel::rms_norm(self.level, &hidden, &self.final_norm, self.config.rms_eps, &mut normed);
+        Ok(normed)
+    }
+
+    /// Embedding rows of a sequence, `[T, C]`.
+    ///
+    /// # Errors
+    /// [`ModelError::SequenceEmpty`], [`ModelError::SequenceTooLong`], [`ModelError::TokenOutside`].
+    pub fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, ModelError> {
+        if tokens.is_empty() {
+            return Err(ModelError::SequenceEmpty);
+        }
+        self.check_length(tokens.len(), self.config.max_positions)?;
+        let mut rows = Vec::with_capacity(tokens.len() * self.config.hidden);
+        for token in tokens {
+            let begin = (*token as usize).saturating_mul(self.config.hidden);
+            let row = self.embedding.get(begin..begin.saturating_add(self.config.hidden));
+            let outside = ModelError::TokenOutside { found: *token, vocabulary: self.config.vocabulary };
+            rows.extend_from_slice(row.ok_or(outside)?);
+        }
+        Ok(rows)
+    }
+
+    /// Logits `[R, V]` of final-normed rows `[R, C]`.
+    pub fn logits(&self, rows: &[f32]) -> Vec<f32> {
+        let count = rows.len() / self.config.hidden;
+        let mut logits = vec![0.0; count * self.config.vocabulary];
+        kernel::product(self.level, rows, count, &self.head, &mut logits);
+        logits
+    }
+
+    /// Appends the most likely token (the lowest id of equals) until one of `stop` or `max_new` tokens.
+    ///
+    /// Gives the new tokens, without the stop token, and the logits `[V]` of the last decision: those that chose the stop token,
+    /// or the last of `max_new` tokens. Generation also ends where the model's positions do.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::forward`].
+    pub fn greedy(
+        &self,
+        adapter: Option<&Adapter>,
+        prompt: &[u32],
+        max_new: usize,
+        stop: &[u32],
+    ) -> Result<(Vec<u32>, Vec<f32>), ModelError> {
+        let mut cache = self.new_cache(prompt.len().saturating_add(max_new));
+        let mut tokens = Vec::new();
+        let mut pending = prompt.to_vec();
+        loop {
+            let rows = self.forward(adapter, &mut [Step { tokens: &pending, cache: &mut cache }])?;
+            let last = rows.get(rows.len() - self.config.hidden..).unwrap_or_default();
+            let logits = self.logits(last);
+            if tokens.len() == max_new {
+                return Ok((tokens, logits));
+            }
+            // argmax is below the vocabulary, whose limit fits u32
+            let next = kernel::argmax(&logits) as u32;
+            if stop.contains(&next) {
+                return Ok((tokens, logits));
+            }
+            tokens.push(next);
+            if tokens.len() == max_new || cache.len() == cache.capacity() {
+                return Ok((tokens, logits));
+            }
+            pending = vec![next];
+        }
+    }
+
+    fn check_layers(&self, what: &'static str, found: usize) -> Result<(), ModelError> {
+        let expected = self.config.layers;
+        if found == expected { Ok(()) } else { Err(ModelError::LayerCount { what, found, expected }) }
+    }
+
+    fn check_length(&self, found: usize, limit: usize) -> Result<(), ModelError> {
+        let limit = limit.min(self.config.max_positions);
+        if found <= limit { Ok(()) } else { Err(ModelError::SequenceTooLong { found, limit }) }
+    }
+}

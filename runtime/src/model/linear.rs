@@ -1,0 +1,34 @@
+//! A linear layer: `y = x Wᵀ + bias`, the weight packed once when the model is loaded.
+
+use crate::kernel::{self, Level, PackedMatrix};
+
+/// A frozen linear layer.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `B[in, out]`, the transpose of the stored weight.
+    pub weight: PackedMatrix,
+    /// `[out]`.
+    pub bias: Option<Vec<f32>>,
+    /// Columns of the input.
+    pub in_features: usize,
+    /// Columns of the output.
+    pub out_features: usize,
+}
+
+impl Linear {
+    /// Packs a weight `[out, in]` as models store it.
+    pub fn new(level: Level, weight: &[f32], bias: Option<Vec<f32>>, in_features: usize, out_features: usize) -> Self {
+        let weight = PackedMatrix::from_columns(level, weight, out_features, in_features);
+        Self { weight, bias, in_features, out_features }
+    }
+
+    /// `x[rows, in]` to `[rows, out]`.
+    pub fn forward(&self, level: Level, x: &[f32], rows: usize) -> Vec<f32> {
+        let mut y = vec![0.0; rows * self.out_features];
+        kernel::product(level, x, rows, &self.weight, &mut y);
+        if let Some(bias) = &self.bias {
+            kernel::add_bias(level, &mut y, bias);
+        }
+        y
+    }
+}
