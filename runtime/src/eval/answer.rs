@@ -57,7 +57,12 @@ impl<'a> Answerer<'a> {
     /// # Errors
     /// [`EvalError::NoEndToken`], [`EvalError::LabelWithoutTokens`], [`EvalError::LabelsShareTokens`],
     /// [`EvalError::TooFewLabels`] on an empty set, [`EvalError::NewTokens`] on no tokens at all.
-    pub fn new(model: &'a Decoder, tokenizer: &'a TextTokenizer, adapter: Option<&'a Adapter>, form: &AnswerForm) -> Result<Answerer<'a>, EvalError> {
+    pub fn new(
+        model: &'a Decoder,
+        tokenizer: &'a TextTokenizer,
+        adapter: Option<&'a Adapter>,
+        form: &AnswerForm,
+    ) -> Result<Answerer<'a>, EvalError> {
         let engine = Engine::new(model, adapter)?;
         let form = match form {
             AnswerForm::Label(labels) if labels.is_empty() => return Err(EvalError::TooFewLabels { found: 0 }),
@@ -83,8 +88,12 @@ impl<'a> Answerer<'a> {
             }
             Form::Text(max_new_tokens) => {
                 let generated = generate::greedy(&self.engine, &[(ID, &prompt)], *max_new_tokens)?;
-                let generated = generated.into_iter().next().ok_or(EvalError::PromptWithoutTokens { id: ID.to_owned() })?;
-                Ok(Answer { text: self.tokenizer.decode(generated.text_tokens(&self.engine))?, tokens: generated.tokens })
+                let generated =
+                    generated.into_iter().next().ok_or(EvalError::PromptWithoutTokens { id: ID.to_owned() })?;
+                Ok(Answer {
+                    text: self.tokenizer.decode(generated.text_tokens(&self.engine))?,
+                    tokens: generated.tokens,
+                })
             }
         }
     }

@@ -43,7 +43,12 @@ impl<'a> Engine<'a> {
     }
 
     /// Calls `each` with the logits after every hidden row, in order, a bounded number of rows at a time.
-    pub(super) fn for_each_logits(&self, id: &str, rows: &[f32], mut each: impl FnMut(&[f32])) -> Result<(), EvalError> {
+    pub(super) fn for_each_logits(
+        &self,
+        id: &str,
+        rows: &[f32],
+        mut each: impl FnMut(&[f32]),
+    ) -> Result<(), EvalError> {
         let (hidden, vocabulary) = (self.model.config.hidden, self.model.config.vocabulary);
         let row_count = (limits::LOGITS_LEN_BYTES / 4 / vocabulary.max(1)).max(1);
         for rows in rows.chunks(row_count * hidden) {

@@ -36,13 +36,18 @@ struct Sequence<'p> {
 }
 
 /// Answers prompts, each `(case id, tokens)`; one pass over the weights serves every sequence still going.
-pub(super) fn greedy(engine: &Engine<'_>, prompts: &[(&str, &[u32])], max_new_tokens: usize) -> Result<Vec<Generated>, EvalError> {
+pub(super) fn greedy(
+    engine: &Engine<'_>,
+    prompts: &[(&str, &[u32])],
+    max_new_tokens: usize,
+) -> Result<Vec<Generated>, EvalError> {
     let mut sequences = Vec::with_capacity(prompts.len());
     for (id, tokens) in prompts {
         engine.check_length(id, tokens, 1)?;
         let room = max_new_tokens.min(engine.model.config.max_positions - tokens.len());
         let (cache, logits) = engine.prefill(id, tokens, room)?;
-        let mut sequence = Sequence { id, cache, last: 0, room, generated: Generated { tokens: Vec::new(), logits: Vec::new() } };
+        let mut sequence =
+            Sequence { id, cache, last: 0, room, generated: Generated { tokens: Vec::new(), logits: Vec::new() } };
         sequence.choose(engine, &logits);
         sequences.push(sequence);
     }
@@ -51,7 +56,10 @@ pub(super) fn greedy(engine: &Engine<'_>, prompts: &[(&str, &[u32])], max_new_to
         if going.is_empty() {
             return Ok(sequences.into_iter().map(|sequence| sequence.generated).collect());
         }
-        let mut steps: Vec<Step<'_>> = going.iter_mut().map(|sequence| Step { tokens: std::slice::from_ref(&sequence.last), cache: &mut sequence.cache }).collect();
+        let mut steps: Vec<Step<'_>> = going
+            .iter_mut()
+            .map(|sequence| Step { tokens: std::slice::from_ref(&sequence.last), cache: &mut sequence.cache })
+            .collect();
         let rows = engine.advance(&mut steps)?;
         drop(steps);
         let logits = engine.model.logits(&rows);

@@ -96,7 +96,9 @@ mod tests {
 
     #[test]
     fn equal_as_values() {
-        let check = |left: &str, right: &str, equal: bool| assert_eq!(parse(left).unwrap() == parse(right).unwrap(), equal, "{left} {right}");
+        let check = |left: &str, right: &str, equal: bool| {
+            assert_eq!(parse(left).unwrap() == parse(right).unwrap(), equal, "{left} {right}")
+        };
         check(r#"{"a":1,"b":[true,null]}"#, r#" { "b" : [ true , null ] , "a" : 1.0 } "#, true);
         check("1e2", "100", true);
         check("-0", "0", true);

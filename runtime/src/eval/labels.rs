@@ -49,7 +49,8 @@ impl LabelTree {
         if let Some((label, _)) = labels.iter().find(|(_, tokens)| tokens.is_empty()) {
             return Err(EvalError::LabelWithoutTokens { label: label.clone() });
         }
-        let mut sorted: Vec<(&[u32], usize)> = labels.iter().enumerate().map(|(index, (_, tokens))| (tokens.as_slice(), index)).collect();
+        let mut sorted: Vec<(&[u32], usize)> =
+            labels.iter().enumerate().map(|(index, (_, tokens))| (tokens.as_slice(), index)).collect();
         sorted.sort();
         for (left, right) in sorted.iter().zip(sorted.iter().skip(1)) {
             if left.0 == right.0 {
@@ -74,7 +75,13 @@ impl LabelTree {
     }
 
     /// As [`LabelTree::score`], with at most `at_once` copies of the cache on each level of the tree.
-    pub(super) fn score_few(&self, engine: &Engine<'_>, id: &str, prompt: &[u32], at_once: usize) -> Result<LabelScores, EvalError> {
+    pub(super) fn score_few(
+        &self,
+        engine: &Engine<'_>,
+        id: &str,
+        prompt: &[u32],
+        at_once: usize,
+    ) -> Result<LabelScores, EvalError> {
         engine.check_length(id, prompt, self.longest)?;
         let (cache, prompt_logits) = engine.prefill(id, prompt, self.longest)?;
         let first = |node: &Node| node.edge.first().map_or(0.0, |token| engine.log_probability(&prompt_logits, *token));
@@ -94,7 +101,11 @@ fn branch(sorted: &[(&[u32], usize)]) -> Vec<Node> {
         let shared = first.iter().zip(*last).take_while(|(left, right)| left == right).count();
         let (edge, rest) = first.split_at(shared);
         let label = rest.is_empty().then_some(*index);
-        let longer: Vec<(&[u32], usize)> = group.iter().skip(usize::from(label.is_some())).filter_map(|(tokens, index)| Some((tokens.get(shared..)?, *index))).collect();
+        let longer: Vec<(&[u32], usize)> = group
+            .iter()
+            .skip(usize::from(label.is_some()))
+            .filter_map(|(tokens, index)| Some((tokens.get(shared..)?, *index)))
+            .collect();
         nodes.push(Node { edge: edge.to_vec(), label, children: branch(&longer) });
     }
     nodes
@@ -112,7 +123,8 @@ impl Walk<'_, '_> {
     fn descend(&mut self, parents: &[KvCache], pending: Vec<Pending<'_>>) -> Result<(), EvalError> {
         for nodes in pending.chunks(self.at_once) {
             let mut caches: Vec<KvCache> = nodes.iter().filter_map(|node| parents.get(node.parent).cloned()).collect();
-            let mut steps: Vec<Step<'_>> = nodes.iter().zip(&mut caches).map(|(node, cache)| Step { tokens: &node.node.edge, cache }).collect();
+            let mut steps: Vec<Step<'_>> =
+                nodes.iter().zip(&mut caches).map(|(node, cache)| Step { tokens: &node.node.edge, cache }).collect();
             let rows = self.engine.advance(&mut steps)?;
             drop(steps);
             let children = self.settle(nodes, &rows)?;
@@ -125,7 +137,10 @@ impl Walk<'_, '_> {
 
     /// Adds what the rows after each node's tokens say: the rest of its edge, its end, its children's first tokens.
     fn settle<'t>(&mut self, nodes: &[Pending<'t>], rows: &[f32]) -> Result<Vec<Pending<'t>>, EvalError> {
-        let mut places = nodes.iter().enumerate().flat_map(|(parent, pending)| (1..=pending.node.edge.len()).map(move |next| (parent, pending, next)));
+        let mut places = nodes
+            .iter()
+            .enumerate()
+            .flat_map(|(parent, pending)| (1..=pending.node.edge.len()).map(move |next| (parent, pending, next)));
         let mut sum = 0.0;
         let mut children = Vec::new();
         let (engine, scores) = (self.engine, &mut self.scores);
@@ -155,12 +170,25 @@ mod tests {
     use super::*;
 
     fn tree(labels: &[&[u32]]) -> Result<LabelTree, EvalError> {
-        LabelTree::new(labels.iter().enumerate().map(|(index, tokens)| (format!("l{index}"), tokens.to_vec())).collect())
+        LabelTree::new(
+            labels.iter().enumerate().map(|(index, tokens)| (format!("l{index}"), tokens.to_vec())).collect(),
+        )
     }
 
     fn show(nodes: &[Node]) -> String {
-        let one = |node: &Node| format!("{:?}{}{}", node.edge, node.label.map_or(String::new(), |label| format!("={label}")), show(&node.children));
-        if nodes.is_empty() { String::new() } else { format!("({})", nodes.iter().map(one).collect::<Vec<_>>().join(" ")) }
+        let one = |node: &Node| {
+            format!(
+                "{:?}{}{}",
+                node.edge,
+                node.label.map_or(String::new(), |label| format!("={label}")),
+                show(&node.children)
+            )
+        };
+        if nodes.is_empty() {
+            String::new()
+        } else {
+            format!("({})", nodes.iter().map(one).collect::<Vec<_>>().join(" "))
+        }
     }
 
     #[test]

@@ -14,7 +14,10 @@ pub(super) fn write<T: Serialize>(bytes: &mut Vec<u8>, value: &T) -> Result<(), 
 }
 
 /// Splits a member into its lines, each with its number from 1; every line, the last one too, ends in a line feed.
-pub(super) fn split<'a>(member: &'static str, bytes: &'a [u8]) -> Result<impl Iterator<Item = (usize, &'a [u8])>, EvalError> {
+pub(super) fn split<'a>(
+    member: &'static str,
+    bytes: &'a [u8],
+) -> Result<impl Iterator<Item = (usize, &'a [u8])>, EvalError> {
     if bytes.len() > limits::MEMBER_LEN_BYTES {
         return Err(EvalError::TooLarge { what: member, found: bytes.len(), limit: limits::MEMBER_LEN_BYTES });
     }
@@ -27,13 +30,24 @@ pub(super) fn split<'a>(member: &'static str, bytes: &'a [u8]) -> Result<impl It
 }
 
 /// Reads one line and demands the bytes that [`write`] would have written.
-pub(super) fn read<T: Serialize + DeserializeOwned>(member: &'static str, line: usize, bytes: &[u8]) -> Result<T, EvalError> {
+pub(super) fn read<T: Serialize + DeserializeOwned>(
+    member: &'static str,
+    line: usize,
+    bytes: &[u8],
+) -> Result<T, EvalError> {
     if bytes.len() > limits::LINE_LEN_BYTES {
         return Err(EvalError::TooLarge { what: "line", found: bytes.len(), limit: limits::LINE_LEN_BYTES });
     }
-    let value = serde_json::from_slice(bytes)
-        .map_err(|error| EvalError::Malformed { member, line, detail: error.to_string() })?;
+    let value = serde_json::from_slice(bytes).map_err(|error| EvalError::Malformed {
+        member,
+        line,
+        detail: error.to_string(),
+    })?;
     let mut canonical = Vec::with_capacity(bytes.len() + 1);
     write(&mut canonical, &value)?;
-    if canonical.split_last().is_some_and(|(_, body)| body == bytes) { Ok(value) } else { Err(EvalError::NotCanonical { member, line }) }
+    if canonical.split_last().is_some_and(|(_, body)| body == bytes) {
+        Ok(value)
+    } else {
+        Err(EvalError::NotCanonical { member, line })
+    }
 }

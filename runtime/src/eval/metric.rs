@@ -30,7 +30,8 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Metric; 6] = [Metric::Exact, Metric::Label, Metric::Contains, Metric::Json, Metric::TokenF1, Metric::RougeL];
+    pub const ALL: [Metric; 6] =
+        [Metric::Exact, Metric::Label, Metric::Contains, Metric::Json, Metric::TokenF1, Metric::RougeL];
 
     /// The name in packs, plans and job files.
     pub const fn name(self) -> &'static str {
@@ -54,7 +55,9 @@ impl Metric {
             Metric::Exact => whole(text::trim(expected) == text::trim(answer)),
             Metric::Label => whole(expected == answer),
             Metric::Contains => whole(text::collapse(answer).contains(&text::collapse(expected))),
-            Metric::Json => whole(json::parse(expected).zip(json::parse(answer)).is_some_and(|(left, right)| left == right)),
+            Metric::Json => {
+                whole(json::parse(expected).zip(json::parse(answer)).is_some_and(|(left, right)| left == right))
+            }
             Metric::TokenF1 => overlap(expected, answer, shared),
             Metric::RougeL => overlap(expected, answer, longest_common),
         }

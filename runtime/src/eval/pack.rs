@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EvalError, Metric, lines, limits, text};
+use super::{EvalError, Metric, limits, lines, text};
 
 /// One question and what its answer is scored against.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -179,7 +179,11 @@ fn check_cases(header: &Header, cases: &[Case]) -> Result<(), EvalError> {
             return Err(EvalError::LabelOutsideSet { id: id(), expected: case.expected.chars().take(80).collect() });
         }
         if !case.metric.accepts(&case.expected) {
-            return Err(if case.metric == Metric::Json { EvalError::ExpectedNotJson { id: id() } } else { EvalError::EmptyExpected { id: id() } });
+            return Err(if case.metric == Metric::Json {
+                EvalError::ExpectedNotJson { id: id() }
+            } else {
+                EvalError::EmptyExpected { id: id() }
+            });
         }
     }
     Ok(())

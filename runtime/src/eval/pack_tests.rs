@@ -89,7 +89,10 @@ fn refused_bytes() {
     refused(changed("\"weight\":1}\n", "\"weight\":1}\r\n"), "not_canonical");
     refused(changed("\"id\":\"1\"", "\"id\": \"1\""), "not_canonical");
     refused(changed("Queue", "\\u0051ueue"), "not_canonical");
-    refused(changed("{\"expected\":\"billing\",\"id\":\"1\"", "{\"id\":\"1\",\"expected\":\"billing\""), "not_canonical");
+    refused(
+        changed("{\"expected\":\"billing\",\"id\":\"1\"", "{\"id\":\"1\",\"expected\":\"billing\""),
+        "not_canonical",
+    );
     refused(changed("\"labels\":[\"outage\",\"billing\"],", ""), "not_canonical");
     let mut broken = text.clone().into_bytes();
     broken.insert(text.find("Queue").unwrap(), 0xff);
@@ -145,13 +148,20 @@ fn drift_names_the_first_difference() {
     let check = |change: fn(&mut Vec<CaseResult>), expected: &[(&str, Difference)]| {
         let mut replayed = results();
         change(&mut replayed);
-        let found: Vec<_> = compare(&results(), &replayed).into_iter().map(|drift| (drift.id, drift.difference)).collect();
+        let found: Vec<_> =
+            compare(&results(), &replayed).into_iter().map(|drift| (drift.id, drift.difference)).collect();
         let expected: Vec<_> = expected.iter().map(|(id, difference)| ((*id).to_owned(), *difference)).collect();
         assert_eq!(found, expected);
     };
     check(|_| (), &[]);
-    check(|rows| rows[1].tokens[1] = 9, &[("2", Difference::Token { position: 1, recorded: Some(8), replayed: Some(9) })]);
-    check(|rows| rows[1].tokens.truncate(2), &[("2", Difference::Token { position: 2, recorded: Some(2), replayed: None })]);
+    check(
+        |rows| rows[1].tokens[1] = 9,
+        &[("2", Difference::Token { position: 1, recorded: Some(8), replayed: Some(9) })],
+    );
+    check(
+        |rows| rows[1].tokens.truncate(2),
+        &[("2", Difference::Token { position: 2, recorded: Some(2), replayed: None })],
+    );
     check(|rows| rows[0].answer.clear(), &[("1", Difference::Answer)]);
     check(|rows| rows[0].logits_sha256.replace_range(0..1, "f"), &[("1", Difference::Logits)]);
     check(|rows| rows[0].score = Ppm::ZERO, &[("1", Difference::Score { recorded: Ppm::ONE, replayed: Ppm::ZERO })]);

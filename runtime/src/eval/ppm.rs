@@ -100,14 +100,28 @@ mod tests {
             assert_eq!(text.parse::<Ppm>().unwrap().millionths(), millionths);
             assert_eq!(Ppm::new(millionths).unwrap().to_string(), text);
         }
-        for text in ["", "0.9", "1", "1.000001", "2.000000", "0.9170000", "+0.917000", "00.917000", ".917000", "0.91700x", "0,917000"] {
+        for text in [
+            "",
+            "0.9",
+            "1",
+            "1.000001",
+            "2.000000",
+            "0.9170000",
+            "+0.917000",
+            "00.917000",
+            ".917000",
+            "0.91700x",
+            "0,917000",
+        ] {
             assert!(text.parse::<Ppm>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn typed_form_is_lenient_about_zeros_only() {
-        for (text, millionths) in [("0", 0), ("1", 1_000_000), ("0.85", 850_000), ("1.0", 1_000_000), ("0.123456", 123_456)] {
+        for (text, millionths) in
+            [("0", 0), ("1", 1_000_000), ("0.85", 850_000), ("1.0", 1_000_000), ("0.123456", 123_456)]
+        {
             assert_eq!(Ppm::from_decimal(text).unwrap().millionths(), millionths);
         }
         for text in ["-0.5", "1.5", "0.1234567", "1e-1", ".5", "0.", "NaN", "٠.٥"] {

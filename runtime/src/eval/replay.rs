@@ -157,12 +157,20 @@ impl fmt::Display for Drift {
         write!(formatter, "case {:?}: ", self.id)?;
         match self.difference {
             Difference::Token { position, recorded, replayed } => {
-                let name = |token: Option<u32>| token.map_or("end of answer".to_owned(), |token| format!("token {token}"));
-                write!(formatter, "differs from answer token {position} on: recorded {}, replayed {}", name(recorded), name(replayed))
+                let name =
+                    |token: Option<u32>| token.map_or("end of answer".to_owned(), |token| format!("token {token}"));
+                write!(
+                    formatter,
+                    "differs from answer token {position} on: recorded {}, replayed {}",
+                    name(recorded),
+                    name(replayed)
+                )
             }
             Difference::Answer => formatter.write_str("same tokens, different text"),
             Difference::Logits => formatter.write_str("same tokens, different logits"),
-            Difference::Score { recorded, replayed } => write!(formatter, "same answer, recorded score {recorded}, replayed {replayed}"),
+            Difference::Score { recorded, replayed } => {
+                write!(formatter, "same answer, recorded score {recorded}, replayed {replayed}")
+            }
             Difference::Case => formatter.write_str("stands in one replay only"),
         }
     }

@@ -30,7 +30,12 @@ pub fn run(
 ) -> Result<Outcome, EvalError> {
     let engine = Engine::new(model, adapter)?;
     let labels = label_tree(model, tokenizer, pack.labels())?;
-    let runner = Runner { engine, tokenizer, labels, max_new_tokens: usize::try_from(pack.max_new_tokens()).unwrap_or(usize::MAX) };
+    let runner = Runner {
+        engine,
+        tokenizer,
+        labels,
+        max_new_tokens: usize::try_from(pack.max_new_tokens()).unwrap_or(usize::MAX),
+    };
     let groups = runner.groups(pack)?;
     let answers = in_flight(&groups, |group| runner.answer(group), |answered| progress(answered, pack.cases().len()));
     let mut results = Vec::with_capacity(pack.cases().len());
@@ -42,7 +47,11 @@ pub fn run(
 }
 
 /// Makes the tree of a label set; empty for an empty set.
-pub(super) fn label_tree(model: &Decoder, tokenizer: &TextTokenizer, labels: &[String]) -> Result<LabelTree, EvalError> {
+pub(super) fn label_tree(
+    model: &Decoder,
+    tokenizer: &TextTokenizer,
+    labels: &[String],
+) -> Result<LabelTree, EvalError> {
     let encoded = labels.iter().map(|label| {
         let tokens = tokenizer.encode(label, false)?;
         in_vocabulary(model, &tokens)?;
@@ -77,7 +86,9 @@ impl Runner<'_> {
                 continue;
             }
             let len_bytes = self.engine.cache_len_bytes(question.tokens.len() + self.max_new_tokens);
-            if open.len() == limits::GENERATION_GROUP || open_len_bytes + len_bytes > limits::GENERATION_CACHE_LEN_BYTES && !open.is_empty() {
+            if open.len() == limits::GENERATION_GROUP
+                || open_len_bytes + len_bytes > limits::GENERATION_CACHE_LEN_BYTES && !open.is_empty()
+            {
                 groups.push(std::mem::take(&mut open));
                 open_len_bytes = 0;
             }
@@ -96,7 +107,8 @@ impl Runner<'_> {
         {
             return Ok(vec![self.choose(case, tokens)?]);
         }
-        let prompts: Vec<(&str, &[u32])> = group.iter().map(|question| (question.case.id.as_str(), question.tokens.as_slice())).collect();
+        let prompts: Vec<(&str, &[u32])> =
+            group.iter().map(|question| (question.case.id.as_str(), question.tokens.as_slice())).collect();
         let answers = generate::greedy(&self.engine, &prompts, self.max_new_tokens)?;
         group.iter().zip(answers).map(|(question, generated)| self.written(question.case, generated)).collect()
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::engine::Engine;
 use super::run::label_tree;
-use super::{Answerer, AnswerForm, Case, EvalError, Metric, Outcome, Pack, compare, generate, run};
+use super::{AnswerForm, Answerer, Case, EvalError, Metric, Outcome, Pack, compare, generate, run};
 use crate::kernel::{self, Level, SplitMix};
 use crate::model::safetensors::{self, Dtype, f32_bytes};
 use crate::model::{Adapter, AdapterConfig, Decoder, ModelSource, Step, TextTokenizer};
@@ -53,7 +53,10 @@ fn model(level: Level) -> Model {
             tensor(&format!("model.layers.{layer}.{name}.weight"), &[HIDDEN], 0.2, 1.0);
         }
     }
-    let views: Vec<_> = tensors.iter().map(|(name, shape, bytes)| (name.as_str(), Dtype::F32, shape.as_slice(), bytes.as_slice())).collect();
+    let views: Vec<_> = tensors
+        .iter()
+        .map(|(name, shape, bytes)| (name.as_str(), Dtype::F32, shape.as_slice(), bytes.as_slice()))
+        .collect();
     let mut vocabulary = String::new();
     for word in 0..WORDS {
         write!(vocabulary, "\"w{word}\":{word},").unwrap();
@@ -151,20 +154,33 @@ fn label_scores_equal_each_label_alone_without_cache() {
     let tree = label_tree(&model.decoder, &model.tokenizer, &labels()).unwrap();
     for row in 0..12 {
         let prompt = model.tokenizer.encode_prompt(&prompt(row)).unwrap();
-        let plain: Vec<u32> = labels().iter().map(|label| {
-            let answer = model.tokenizer.encode(label, false).unwrap();
-            let sequence = [prompt.clone(), answer.clone()].concat();
-            let mut cache = model.decoder.new_cache(sequence.len());
-            let rows = model.decoder.forward(Some(&model.adapter), &mut [Step { tokens: &sequence, cache: &mut cache }]).unwrap();
-            let logits = model.decoder.logits(&rows);
-            let places = logits.chunks(42).skip(prompt.len() - 1);
-            let targets = answer.iter().copied().chain([41]);
-            let terms: Vec<f32> = places.zip(targets).map(|(logits, target)| kernel::log_probability(Level::detect(), logits, target as usize)).collect();
-            terms[1..].iter().fold(terms[0], |sum, term| sum + term).to_bits()
-        }).collect();
+        let plain: Vec<u32> = labels()
+            .iter()
+            .map(|label| {
+                let answer = model.tokenizer.encode(label, false).unwrap();
+                let sequence = [prompt.clone(), answer.clone()].concat();
+                let mut cache = model.decoder.new_cache(sequence.len());
+                let rows = model
+                    .decoder
+                    .forward(Some(&model.adapter), &mut [Step { tokens: &sequence, cache: &mut cache }])
+                    .unwrap();
+                let logits = model.decoder.logits(&rows);
+                let places = logits.chunks(42).skip(prompt.len() - 1);
+                let targets = answer.iter().copied().chain([41]);
+                let terms: Vec<f32> = places
+                    .zip(targets)
+                    .map(|(logits, target)| kernel::log_probability(Level::detect(), logits, target as usize))
+                    .collect();
+                terms[1..].iter().fold(terms[0], |sum, term| sum + term).to_bits()
+            })
+            .collect();
         for at_once in [1, 2, usize::MAX] {
             let scored = tree.score_few(&engine, "case", &prompt, at_once).unwrap();
-            assert_eq!(scored.scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>(), plain, "prompt {row}, {at_once} at once");
+            assert_eq!(
+                scored.scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>(),
+                plain,
+                "prompt {row}, {at_once} at once"
+            );
         }
     }
 }
@@ -180,12 +196,18 @@ fn generation_equals_one_sequence_alone() {
     for (prompt, generated) in prompts.iter().zip(together) {
         let (tokens, logits) = model.decoder.greedy(None, prompt, 20, &[41]).unwrap();
         assert_eq!(generated.text_tokens(&engine), tokens);
-        assert_eq!(generated.logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+        assert_eq!(
+            generated.logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
+            logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+        );
         ended += usize::from(generated.tokens.len() > tokens.len());
     }
     println!("{ended} of 9 answers reached the end token");
     let long: Vec<u32> = (0..60).map(|token| token % 40).collect();
-    assert!(generate::greedy(&engine, &[("case", &long)], 20).unwrap()[0].tokens.len() <= 4, "the context holds 64 positions");
+    assert!(
+        generate::greedy(&engine, &[("case", &long)], 20).unwrap()[0].tokens.len() <= 4,
+        "the context holds 64 positions"
+    );
 }
 
 #[test]
@@ -193,7 +215,11 @@ fn an_answer_is_the_packs_answer() {
     let model = model(Level::detect());
     let whole = replay(&model, true, &pack());
     for (case, result) in pack().cases().iter().zip(&whole.results) {
-        let form = if case.metric == Metric::Label { AnswerForm::of(&pack()) } else { AnswerForm::Text { max_new_tokens: 12 } };
+        let form = if case.metric == Metric::Label {
+            AnswerForm::of(&pack())
+        } else {
+            AnswerForm::Text { max_new_tokens: 12 }
+        };
         let answerer = Answerer::new(&model.decoder, &model.tokenizer, Some(&model.adapter), &form).unwrap();
         let answer = answerer.answer(&case.prompt).unwrap();
         assert_eq!((answer.text, answer.tokens), (result.answer.clone(), result.tokens.clone()));
@@ -212,7 +238,13 @@ fn progress_counts_every_case_once() {
 fn refused_runs() {
     let mut model = model(Level::detect());
     let check = |model: &Model, prompt: &str, labels: &[&str], code: &str| {
-        let case = Case { id: "1".to_owned(), prompt: prompt.to_owned(), expected: labels[0].to_owned(), weight: 1, metric: Metric::Label };
+        let case = Case {
+            id: "1".to_owned(),
+            prompt: prompt.to_owned(),
+            expected: labels[0].to_owned(),
+            weight: 1,
+            metric: Metric::Label,
+        };
         let pack = Pack::new(Some(labels.iter().map(|label| (*label).to_owned()).collect()), 8, vec![case]).unwrap();
         let result: Result<Outcome, EvalError> = run(&model.decoder, &model.tokenizer, None, &pack, &mut |_, _| ());
         assert_eq!(result.unwrap_err().code(), code);

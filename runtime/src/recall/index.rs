@@ -33,7 +33,12 @@ impl RecallIndex {
     /// # Errors
     /// [`RecallError::Empty`], [`RecallError::TooLarge`], [`RecallError::Mismatch`], [`RecallError::EmptyField`],
     /// [`RecallError::DuplicateId`], [`RecallError::NotUnit`].
-    pub fn new(level: Level, dimension: usize, vectors: Vec<f32>, passages: Vec<Passage>) -> Result<RecallIndex, RecallError> {
+    pub fn new(
+        level: Level,
+        dimension: usize,
+        vectors: Vec<f32>,
+        passages: Vec<Passage>,
+    ) -> Result<RecallIndex, RecallError> {
         if passages.is_empty() || dimension == 0 {
             return Err(RecallError::Empty);
         }

@@ -47,11 +47,22 @@ impl RecallIndex {
     /// # Errors
     /// [`RecallError::Encode`] when a value cannot be written.
     pub fn members(&self) -> Result<RecallMembers, RecallError> {
-        let size = |found: usize| u32::try_from(found).map_err(|_| RecallError::TooLarge { what: "recall index", found, limit: limits::PASSAGE_COUNT });
-        let header = Config { dimension: size(self.dimension())?, format: RecallIndex::FORMAT.to_owned(), passages: size(self.passages().len())? };
+        let size = |found: usize| {
+            u32::try_from(found).map_err(|_| RecallError::TooLarge {
+                what: "recall index",
+                found,
+                limit: limits::PASSAGE_COUNT,
+            })
+        };
+        let header = Config {
+            dimension: size(self.dimension())?,
+            format: RecallIndex::FORMAT.to_owned(),
+            passages: size(self.passages().len())?,
+        };
         let config = canonical(RecallIndex::CONFIG, &header)?;
         let shape = [self.passages().len(), self.dimension()];
-        let vectors = safetensors::write(&[(TENSOR, Dtype::F32, &shape, &safetensors::f32_bytes(self.vectors()))], None)?;
+        let vectors =
+            safetensors::write(&[(TENSOR, Dtype::F32, &shape, &safetensors::f32_bytes(self.vectors()))], None)?;
         let mut passages = Vec::new();
         for passage in self.passages() {
             passages.extend_from_slice(&canonical(RecallIndex::PASSAGES, passage)?);
@@ -112,7 +123,11 @@ fn canonical<T: Serialize>(member: &'static str, value: &T) -> Result<Vec<u8>, R
 
 fn read<T: Serialize + DeserializeOwned>(member: &'static str, line: usize, bytes: &[u8]) -> Result<T, RecallError> {
     within("line", bytes.len(), 2 * limits::LINE_LEN_BYTES)?;
-    let value = serde_json::from_slice(bytes).map_err(|error| RecallError::Malformed { member, line, detail: error.to_string() })?;
+    let value = serde_json::from_slice(bytes).map_err(|error| RecallError::Malformed {
+        member,
+        line,
+        detail: error.to_string(),
+    })?;
     if canonical(member, &value)? == bytes { Ok(value) } else { Err(RecallError::NotCanonical { member, line }) }
 }
 
@@ -146,7 +161,9 @@ mod tests {
 
     #[test]
     fn refused_members() {
-        let swap = |bytes: &mut Vec<u8>, from: &str, to: &str| *bytes = String::from_utf8(bytes.clone()).unwrap().replacen(from, to, 1).into_bytes();
+        let swap = |bytes: &mut Vec<u8>, from: &str, to: &str| {
+            *bytes = String::from_utf8(bytes.clone()).unwrap().replacen(from, to, 1).into_bytes()
+        };
         check(|members| swap(&mut members.config, "recall-1", "recall-2"), "recall_unknown_format");
         check(|members| swap(&mut members.config, ":3", ":4"), "recall_mismatch");
         check(|members| swap(&mut members.config, "\"dimension\":2", "\"dimension\":3"), "recall_mismatch");
@@ -163,12 +180,22 @@ mod tests {
         check(|members| members.vectors = tensor("rows", &[3, 2], &vectors), "recall_vectors");
         check(|members| members.vectors = tensor("vectors", &[6], &vectors), "recall_vectors");
         check(|members| members.vectors = tensor("vectors", &[2, 3], &vectors), "recall_mismatch");
-        check(|members| members.vectors = tensor("vectors", &[3, 2], &[1.0, 0.0, 0.6, 0.9, 0.0, -1.0]), "recall_not_unit");
-        check(|members| members.vectors = tensor("vectors", &[3, 2], &[1.0, 0.0, f32::NAN, 0.8, 0.0, -1.0]), "recall_not_unit");
+        check(
+            |members| members.vectors = tensor("vectors", &[3, 2], &[1.0, 0.0, 0.6, 0.9, 0.0, -1.0]),
+            "recall_not_unit",
+        );
+        check(
+            |members| members.vectors = tensor("vectors", &[3, 2], &[1.0, 0.0, f32::NAN, 0.8, 0.0, -1.0]),
+            "recall_not_unit",
+        );
         check(|members| drop(members.vectors.pop()), "model.trailing-bytes");
-        check(|members| {
-            let bytes = safetensors::f32_bytes(&vectors);
-            members.vectors = safetensors::write(&[(TENSOR, Dtype::F32, &[3, 2], &bytes)], Some(("format", "pt"))).unwrap();
-        }, "recall_vectors");
+        check(
+            |members| {
+                let bytes = safetensors::f32_bytes(&vectors);
+                members.vectors =
+                    safetensors::write(&[(TENSOR, Dtype::F32, &[3, 2], &bytes)], Some(("format", "pt"))).unwrap();
+            },
+            "recall_vectors",
+        );
     }
 }

@@ -26,12 +26,19 @@ impl RecallIndex {
     /// # Errors
     /// [`RecallError::Mismatch`] and [`RecallError::NotUnit`] on a query of another width or length,
     /// [`RecallError::TooLarge`] on a `k` over the limit.
-    pub fn search(&self, level: Level, query: &[f32], k: usize, exclude: &dyn Fn(usize) -> bool) -> Result<Vec<Hit>, RecallError> {
+    pub fn search(
+        &self,
+        level: Level,
+        query: &[f32],
+        k: usize,
+        exclude: &dyn Fn(usize) -> bool,
+    ) -> Result<Vec<Hit>, RecallError> {
         super::index::within("k", k, limits::NEAREST)?;
         same("length of query", query.len(), self.dimension())?;
         unit(level, 0, query)?;
         let mut scores = vec![0.0_f32; self.passages().len()];
-        let tasks = scores.par_chunks_mut(ROWS_PER_TASK).zip(self.vectors().par_chunks(ROWS_PER_TASK * self.dimension()));
+        let tasks =
+            scores.par_chunks_mut(ROWS_PER_TASK).zip(self.vectors().par_chunks(ROWS_PER_TASK * self.dimension()));
         tasks.for_each(|(scores, vectors)| {
             for (score, vector) in scores.iter_mut().zip(vectors.chunks_exact(self.dimension())) {
                 *score = kernel::dot(level, query, vector);
@@ -62,7 +69,8 @@ pub fn recall_at_k<'a>(index: &RecallIndex, found: &[Vec<Hit>], expected: impl I
     let mut hits = 0_u128;
     let mut total = 0_u128;
     for (found, expected) in found.iter().zip(expected) {
-        let answers = found.iter().filter_map(|hit| index.passages().get(hit.index)).map(|passage| passage.answer.as_str());
+        let answers =
+            found.iter().filter_map(|hit| index.passages().get(hit.index)).map(|passage| passage.answer.as_str());
         hits += u128::from(answers.into_iter().any(|answer| answer == expected));
         total += 1;
     }
@@ -89,7 +97,11 @@ mod tests {
 
     fn index(rows: &[u64], dimension: usize) -> RecallIndex {
         let vectors = rows.iter().flat_map(|seed| unit_vector(*seed, dimension)).collect();
-        let passage = |row: usize, seed: &u64| Passage { id: format!("{row}"), text: format!("t{seed}"), answer: format!("a{}", seed % 3) };
+        let passage = |row: usize, seed: &u64| Passage {
+            id: format!("{row}"),
+            text: format!("t{seed}"),
+            answer: format!("a{}", seed % 3),
+        };
         let passages = rows.iter().enumerate().map(|(row, seed)| passage(row, seed)).collect();
         RecallIndex::new(Level::detect(), dimension, vectors, passages).unwrap()
     }
@@ -102,7 +114,12 @@ mod tests {
     fn ties_go_to_the_lowest_row_and_excluded_rows_are_left_out() {
         let index = index(&[5, 9, 5, 7, 5], 40);
         let rows = |k, exclude: &dyn Fn(usize) -> bool| -> Vec<usize> {
-            index.search(Level::detect(), &unit_vector(5, 40), k, exclude).unwrap().iter().map(|hit| hit.index).collect()
+            index
+                .search(Level::detect(), &unit_vector(5, 40), k, exclude)
+                .unwrap()
+                .iter()
+                .map(|hit| hit.index)
+                .collect()
         };
         assert_eq!(rows(3, &|_| false), [0, 2, 4]);
         assert_eq!(rows(2, &|row| row == 0), [2, 4]);
