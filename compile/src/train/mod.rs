@@ -1,1 +1,30 @@
 //! Training: backward passes, tape, optimiser, checkpoints.
+//!
+//! The forward mathematics is runtime's; here stands what a gradient needs. The same examples, settings and starting point give the same
+//! bytes on every machine: each example's gradient is computed alone, examples are added by a fixed tree, and nothing here reads the
+//! clock, the environment or a global generator. NUMERICS.md, "Training", is the normative text.
+
+mod adapter;
+mod checkpoint;
+#[cfg(test)]
+mod checks;
+mod engine;
+mod error;
+mod gradient;
+mod optimizer;
+#[cfg(test)]
+mod oracle;
+mod parameters;
+mod pretrain;
+mod pretrain_encoder;
+mod settings;
+pub mod stream;
+mod tape;
+mod tree;
+
+pub use adapter::{example_len_bytes, initial_adapter, train_adapter};
+pub use checkpoint::CheckpointStore;
+pub use error::TrainError;
+pub use pretrain::{Pretrained, packed_examples, pretrain_decoder};
+pub use pretrain_encoder::{Passage, ProxyObjective, pretrain_encoder};
+pub use settings::{Example, Order, Schedule, Settings, StepReport, TraceLine};

@@ -1,0 +1,116 @@
+//! Backward of attention, from the probabilities the forward saved.
+//!
+//! For one head, with `P` `[T, T]` the probabilities (+0 where masked) and `d` `[T, D]` the gradient of its result:
+//! `d V = Pᵀ d`, `G = d Vᵀ`, `s_i` = rule-3 dot of `P_i` and `G_i` over the keys the query sees, `S = (P · (G − s)) · scale` there
+//! and +0 elsewhere, `d Q = S K`, `d K = Sᵀ Q`. Products follow rule 2 over all T tokens. Query heads that share a key-value head
+//! are added in ascending order.
+
+use kolm_runtime::kernel::{self, Fma, Level, PackedMatrix, Vectorized};
+
+/// Shape of one attention.
+#[derive(Clone, Copy)]
+pub(crate) struct AttentionShape {
+    /// Query heads.
+    pub(crate) heads: usize,
+    /// Key-value heads; `heads` is a multiple.
+    pub(crate) kv_heads: usize,
+    /// Size of a head.
+    pub(crate) head_dim: usize,
+    /// What scores were multiplied with.
+    pub(crate) scale: f32,
+    /// Whether query i sees keys 0..=i only.
+    pub(crate) causal: bool,
+}
+
+/// Gradients of queries `[T, H·D]`, keys and values `[T, KV·D]`, all after RoPE.
+pub(crate) struct AttentionGradient {
+    /// Of the queries.
+    pub(crate) q: Vec<f32>,
+    /// Of the keys.
+    pub(crate) k: Vec<f32>,
+    /// Of the values.
+    pub(crate) v: Vec<f32>,
+}
+
+/// Takes the gradient `[T, H·D]` of the attended values back to queries, keys and values.
+pub(crate) fn attention_backward(
+    level: Level,
+    shape: AttentionShape,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    probabilities: &[f32],
+    gradient: &[f32],
+) -> AttentionGradient {
+    let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
+    let tokens = q.len() / (heads * head_dim);
+    let group = heads / kv_heads;
+    let mut out = AttentionGradient { q: vec![0.0; q.len()], k: vec![0.0; k.len()], v: vec![0.0; v.len()] };
+    let mut scores = vec![0.0; tokens * tokens];
+    for kv_head in 0..kv_heads {
+        let keys = columns(k, kv_heads, kv_head, head_dim);
+        let values = columns(v, kv_heads, kv_head, head_dim);
+        let packed_keys = PackedMatrix::from_rows(level, &keys, tokens, head_dim);
+        let packed_values = PackedMatrix::from_columns(level, &values, tokens, head_dim);
+        let mut key_sum: Option<Vec<f32>> = None;
+        let mut value_sum: Option<Vec<f32>> = None;
+        for head in kv_head * group..(kv_head + 1) * group {
+            let p = &probabilities[head * tokens * tokens..][..tokens * tokens];
+            let d = columns(gradient, heads, head, head_dim);
+            let queries = columns(q, heads, head, head_dim);
+            kernel::product(level, &d, tokens, &packed_values, &mut scores);
+            for (row, (s, p)) in scores.chunks_exact_mut(tokens).zip(p.chunks_exact(tokens)).enumerate() {
+                let seen = if shape.causal { row + 1 } else { tokens };
+                let dot = kernel::dot(level, &p[..seen], &s[..seen]);
+                level.vectorize(ScoreRow { p: &p[..seen], s: &mut s[..seen], dot, scale: shape.scale });
+                s[seen..].fill(0.0);
+            }
+            let mut part = vec![0.0; tokens * head_dim];
+            kernel::product(level, &scores, tokens, &packed_keys, &mut part);
+            set_columns(&mut out.q, heads, head, head_dim, &part);
+            kernel::product_transposed(level, &scores, &queries, tokens, tokens, head_dim, &mut part);
+            merge(level, &mut key_sum, &part);
+            kernel::product_transposed(level, p, &d, tokens, tokens, head_dim, &mut part);
+            merge(level, &mut value_sum, &part);
+        }
+        set_columns(&mut out.k, kv_heads, kv_head, head_dim, &key_sum.expect("a group has at least one head"));
+        set_columns(&mut out.v, kv_heads, kv_head, head_dim, &value_sum.expect("a group has at least one head"));
+    }
+    out
+}
+
+/// One head's columns of `[T, heads · D]` as `[T, D]`.
+fn columns(rows: &[f32], heads: usize, head: usize, head_dim: usize) -> Vec<f32> {
+    rows.chunks_exact(heads * head_dim).flat_map(|row| &row[head * head_dim..(head + 1) * head_dim]).copied().collect()
+}
+
+fn set_columns(rows: &mut [f32], heads: usize, head: usize, head_dim: usize, part: &[f32]) {
+    for (row, part) in rows.chunks_exact_mut(heads * head_dim).zip(part.chunks_exact(head_dim)) {
+        row[head * head_dim..(head + 1) * head_dim].copy_from_slice(part);
+    }
+}
+
+fn merge(level: Level, sum: &mut Option<Vec<f32>>, part: &[f32]) {
+    match sum {
+        Some(sum) => kernel::add(level, sum, part),
+        None => *sum = Some(part.to_vec()),
+    }
+}
+
+struct ScoreRow<'a> {
+    p: &'a [f32],
+    s: &'a mut [f32],
+    dot: f32,
+    scale: f32,
+}
+
+impl Vectorized for ScoreRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<F: Fma>(self) {
+        for (s, p) in self.s.iter_mut().zip(self.p) {
+            *s = p * (*s - self.dot) * self.scale;
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Backward of one decoder block, generic over what learns: its LoRA pairs, all its own parameters, or both.
+
+use kolm_runtime::kernel::{self, Level, RopeTable};
+use kolm_runtime::model::{Block, BlockActivations, DecoderConfig, LoraBlock, ModelError, Target};
+
+use super::activation::silu_multiply_backward;
+use super::attention::{AttentionShape, attention_backward};
+use super::linear::{BackwardPair, BackwardWeight, bias_gradient, weight_gradient};
+use super::norm::rms_norm_backward;
+use crate::train::parameters::Layout;
+use std::ops::Range;
+
+/// A block's weights, packed for the backward pass; by [`Target`]'s place.
+pub(crate) struct BackwardBlock {
+    weights: [BackwardWeight; 7],
+}
+
+impl BackwardBlock {
+    /// Packs the weights that `get` gives by path inside the block and shape, as `Block::from_tensors` asks for them.
+    pub(crate) fn from_tensors(
+        level: Level,
+        config: &DecoderConfig,
+        get: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, ModelError>,
+    ) -> Result<Self, ModelError> {
+        let mut weights = Vec::with_capacity(7);
+        for target in Target::ALL {
+            let (inputs, outputs) = target.features(config);
+            let weight = get(&format!("{}.weight", target.module()), &[outputs, inputs])?;
+            weights.push(BackwardWeight::new(level, &weight, outputs, inputs));
+        }
+        let Ok(weights) = <[BackwardWeight; 7]>::try_from(weights) else { unreachable!("one weight per target") };
+        Ok(Self { weights })
+    }
+}
+
+/// A block's LoRA pairs, packed both ways.
+pub(crate) struct LoraLayer {
+    /// For the forward pass.
+    pub(crate) forward: LoraBlock,
+    /// For the backward pass, by [`Target`]'s place.
+    pub(crate) backward: [Option<BackwardPair>; 7],
+}
+
+impl LoraLayer {
+    /// Packs the pairs of `forward` for the backward pass too.
+    pub(crate) fn new(level: Level, forward: LoraBlock) -> Self {
+        let backward = Target::ALL.map(|target| {
+            let pair = forward.get(target)?;
+            Some(BackwardPair::new(level, &pair.raw_a, &pair.raw_b, pair.rank, pair.out_features, pair.in_features))
+        });
+        Self { forward, backward }
+    }
+}
+
+/// Where each gradient of a block lies in the block's flat vector; `None` where it is frozen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    input_norm: Option<Range<usize>>,
+    post_norm: Option<Range<usize>>,
+    weights: [Option<Range<usize>>; 7],
+    biases: [Option<Range<usize>>; 7],
+    pairs: [Option<(Range<usize>, Range<usize>)>; 7],
+}
+
+impl Places {
+    /// Finds a block's tensors in its layout by the ends of their names.
+    pub(crate) fn of(layout: &Layout) -> Self {
+        let place = |target: Target, part: &str| layout.range(&format!("{}.{part}", target.module()));
+        Self {
+            input_norm: layout.range(".input_layernorm.weight"),
+            post_norm: layout.range(".post_attention_layernorm.weight"),
+            weights: Target::ALL.map(|target| place(target, "weight")),
+            biases: Target::ALL.map(|target| place(target, "bias")),
+            pairs: Target::ALL.map(|target| Some((place(target, "lora_A.weight")?, place(target, "lora_B.weight")?))),
+        }
+    }
+}
+
+/// A block as its backward pass sees it.
+pub(crate) struct BlockBackward<'a> {
+    /// SIMD level.
+    pub(crate) level: Level,
+    /// Shape of the model.
+    pub(crate) config: &'a DecoderConfig,
+    /// Rotary table.
+    pub(crate) rope: &'a RopeTable,
+    /// The block itself, for its norms.
+    pub(crate) block: &'a Block,
+    /// Its weights, packed for this pass.
+    pub(crate) weights: &'a BackwardBlock,
+    /// Its LoRA pairs.
+    pub(crate) lora: Option<&'a LoraLayer>,
+    /// What learns.
+    pub(crate) places: &'a Places,
+    /// What the forward pass computed.
+    pub(crate) saved: &'a BlockActivations,
+}
+
+impl BlockBackward<'_> {
+    /// Takes the gradient of the block's result `[T, C]` back to its argument (when `wants_input`) and, into the zeroed `flat`,
+    /// to its parameters.
+    pub(crate) fn run(&self, gradient: &[f32], wants_input: bool, flat: &mut [f32]) -> Option<Vec<f32>> {
+        let Self { level, config, saved, .. } = *self;
+        let eps = config.rms_eps;
+        let product = self.linear(Target::Down, &saved.product, gradient, true, flat)?;
+        let (gate, up) = silu_multiply_backward(level, &saved.gate, &saved.up, &product);
+        let mut normed2 = self.linear(Target::Gate, &saved.normed2, &gate, true, flat)?;
+        kernel::add(level, &mut normed2, &self.linear(Target::Up, &saved.normed2, &up, true, flat)?);
+        let norm = self.places.post_norm.clone().map(|range| &mut flat[range]);
+        let mut middle = rms_norm_backward(level, &saved.middle, &self.block.post_norm, eps, &normed2, norm);
+        kernel::add(level, &mut middle, gradient);
+
+        let attended = self.linear(Target::Output, &saved.attended, &middle, true, flat)?;
+        let shape = AttentionShape {
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            scale: config.attention_scale(),
+            causal: true,
+        };
+        let mut d = attention_backward(level, shape, &saved.q, &saved.k, &saved.v, &saved.probabilities, &attended);
+        self.rope.apply_inverse(level, &mut d.q, config.heads, 0);
+        self.rope.apply_inverse(level, &mut d.k, config.kv_heads, 0);
+        let wants_normed = wants_input || self.places.input_norm.is_some();
+        let q = self.linear(Target::Query, &saved.normed, &d.q, wants_normed, flat);
+        let k = self.linear(Target::Key, &saved.normed, &d.k, wants_normed, flat);
+        let v = self.linear(Target::Value, &saved.normed, &d.v, wants_normed, flat);
+        let (mut normed, k, v) = (q?, k?, v?);
+        kernel::add(level, &mut normed, &k);
+        kernel::add(level, &mut normed, &v);
+        let norm = self.places.input_norm.clone().map(|range| &mut flat[range]);
+        let mut input = rms_norm_backward(level, &saved.input, &self.block.input_norm, eps, &normed, norm);
+        kernel::add(level, &mut input, &middle);
+        Some(input)
+    }
+
+    fn linear(
+        &self,
+        target: Target,
+        x: &[f32],
+        gradient: &[f32],
+        wants_input: bool,
+        flat: &mut [f32],
+    ) -> Option<Vec<f32>> {
+        let level = self.level;
+        let place = target as usize;
+        let (inputs, outputs) = target.features(self.config);
+        if let Some(range) = self.places.weights[place].clone() {
+            weight_gradient(level, gradient, x, outputs, inputs, &mut flat[range]);
+        }
+        if let Some(range) = self.places.biases[place].clone() {
+            bias_gradient(level, gradient, &mut flat[range]);
+        }
+        let mut out = wants_input.then(|| self.weights.weights[place].apply(level, gradient));
+        if let Some(lora) = self.lora
+            && let (Some(pair), Some((a, b))) = (&lora.backward[place], self.places.pairs[place].clone())
+        {
+            let (before, after) = flat.split_at_mut(b.start);
+            let low = &self.saved.low[place];
+            let scaling = lora.forward.scaling;
+            let share =
+                pair.apply(level, scaling, x, low, gradient, &mut before[a], &mut after[..b.len()], wants_input);
+            if let (Some(out), Some(share)) = (out.as_mut(), share) {
+                kernel::add(level, out, &share);
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,72 @@
+//! The loss head: final norm, output head and cross-entropy over the learned tokens, forward and backward in one pass.
+//!
+//! Only rows that predict a learned token are touched, and their logits exist a few rows at a time: never `[T, V]`.
+
+use kolm_runtime::kernel::{self, Level};
+use kolm_runtime::model::Decoder;
+
+use super::linear::{BackwardWeight, weight_gradient};
+use super::norm::rms_norm_backward;
+use crate::train::settings::Example;
+
+/// Loss of one example and its gradients, sums over the learned tokens.
+pub(crate) struct HeadGradient {
+    /// Sum of the rows' losses, added in f64 in ascending order.
+    pub(crate) loss: f64,
+    /// Gradient of the hidden states `[T, C]`; +0 in rows that predict nothing learned.
+    pub(crate) hidden: Vec<f32>,
+    /// Gradients of the final norm's weight `[C]` and the head's `[V, C]`, when they learn.
+    pub(crate) learned: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+/// Computes loss and gradients from the last block's hidden states `[T, C]`, row t of which predicts token t + 1.
+pub(crate) fn head(
+    level: Level,
+    decoder: &Decoder,
+    weight: &BackwardWeight,
+    hidden: &[f32],
+    example: &Example,
+    learns: bool,
+) -> HeadGradient {
+    let (width, vocabulary) = (decoder.config.hidden, decoder.config.vocabulary);
+    let eps = decoder.config.rms_eps;
+    let mut out = HeadGradient {
+        loss: 0.0,
+        hidden: vec![0.0; hidden.len()],
+        learned: learns.then(|| (vec![0.0; width], vec![0.0; vocabulary * width])),
+    };
+    // A learned head's gradient is a product over the rows: its chunks are that product's blocks.
+    let chunk = if learns { kernel::BLOCK } else { (CHUNK_VALUES / vocabulary).clamp(1, kernel::BLOCK) };
+    let first_row = example.loss_from - 1;
+    let rows = example.tokens.len() - example.loss_from;
+    let mut start = 0;
+    while start < rows {
+        let end = rows.min(start + chunk);
+        let span = (first_row + start) * width..(first_row + end) * width;
+        let x = &hidden[span.clone()];
+        let mut normed = vec![0.0; x.len()];
+        kernel::rms_norm(level, x, &decoder.final_norm, eps, &mut normed);
+        let logits = decoder.logits(&normed);
+        let mut logits_gradient = vec![0.0; logits.len()];
+        let targets = &example.tokens[example.loss_from + start..example.loss_from + end];
+        let pairs = logits.chunks_exact(vocabulary).zip(logits_gradient.chunks_exact_mut(vocabulary));
+        for ((row, gradient), &target) in pairs.zip(targets) {
+            out.loss += f64::from(kernel::cross_entropy(level, row, target as usize, Some(gradient)));
+        }
+        let normed_gradient = weight.apply(level, &logits_gradient);
+        let mut norm_gradient = None;
+        if let Some((norm, head)) = &mut out.learned {
+            let mut part = vec![0.0; head.len()];
+            weight_gradient(level, &logits_gradient, &normed, vocabulary, width, &mut part);
+            kernel::add(level, head, &part);
+            norm_gradient = Some(norm.as_mut_slice());
+        }
+        let x_gradient = rms_norm_backward(level, x, &decoder.final_norm, eps, &normed_gradient, norm_gradient);
+        out.hidden[span].copy_from_slice(&x_gradient);
+        start = end;
+    }
+    out
+}
+
+/// Logits held at once when the head is frozen: 16 MB.
+const CHUNK_VALUES: usize = 1 << 22;
