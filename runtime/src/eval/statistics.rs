@@ -22,8 +22,8 @@ pub fn k_score(pack: &Pack, scores: impl IntoIterator<Item = Ppm>) -> Ppm {
 /// The pack's effective number of cases, `floor((Σ weight)² / Σ weight²)`; the number of cases when all weigh the same.
 pub fn effective_cases(pack: &Pack) -> u64 {
     let weights = || pack.cases().iter().map(|case| u128::from(case.weight));
-    let total = weights().fold(0, |sum, weight| sum + weight);
-    let squares = weights().fold(0, |sum, weight| sum + weight * weight);
+    let total: u128 = weights().sum();
+    let squares: u128 = weights().map(|weight| weight * weight).sum();
     let effective = (total * total).checked_div(squares).unwrap_or(0);
     u64::try_from(effective).unwrap_or(u64::MAX)
 }
