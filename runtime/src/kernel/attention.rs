@@ -165,7 +165,7 @@ impl WithLanes for Run<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes, const ROWS: usize, const VECTORS: usize>(mut self, lanes: L) {
+    fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(mut self, lanes: L) {
         let rows = self.task.out.len();
         let stride = self.task.queries.kv.key_stride();
         if self.scratch.scores.len() < rows * stride {
@@ -173,21 +173,21 @@ impl WithLanes for Run<'_> {
         }
         self.scratch.packed.resize(BLOCK * ROWS, 0.0);
         if rows == 1 {
-            self.scores::<L, 1, 4>(lanes);
+            self.scores::<L, 1, 32>(lanes);
             self.normalise::<L::Fma>();
-            self.weigh::<L, 1, VECTORS>(lanes);
+            self.weigh::<L, 1, 32>(lanes);
         } else {
-            self.scores::<L, ROWS, VECTORS>(lanes);
+            self.scores::<L, ROWS, COLUMNS>(lanes);
             self.normalise::<L::Fma>();
-            self.weigh::<L, ROWS, VECTORS>(lanes);
+            self.weigh::<L, ROWS, COLUMNS>(lanes);
         }
     }
 }
 
 impl Run<'_> {
-    /// Computes the unscaled scores of every row, `R` rows and `V` vectors of keys at a time.
+    /// Computes the unscaled scores of every row, `R` rows and `C` keys at a time.
     #[inline(always)]
-    fn scores<L: Lanes, const R: usize, const V: usize>(&mut self, lanes: L) {
+    fn scores<L: Lanes, const R: usize, const C: usize>(&mut self, lanes: L) {
         let Queries { q, kv, heads, visible, .. } = self.task.queries;
         let (head_dim, stride) = (kv.head_dim(), kv.key_stride());
         let keys = kv.keys(self.task.head / (heads / kv.kv_heads()));
@@ -208,13 +208,17 @@ impl Run<'_> {
                     }
                 }
                 let scores = &mut self.scratch.scores[group * stride..(group + count) * stride];
-                for key in (0..seen).step_by(V * L::WIDTH) {
-                    let sums = tile_strided::<L, R, V>(lanes, packed, &keys[d * stride + key..], stride);
-                    for (sums, scores) in sums.iter().zip(scores.chunks_exact_mut(stride)) {
-                        let scores = &mut scores[key..key + V * L::WIDTH];
-                        for (sum, out) in sums.iter().zip(scores.chunks_exact_mut(L::WIDTH)) {
-                            let sum = if d == 0 { *sum } else { lanes.add(lanes.load(out), *sum) };
-                            lanes.store(sum, out);
+                for key in (0..seen).step_by(C) {
+                    let mut sums = [0.0f32; MAX_TILE];
+                    tile_strided::<L, R, C>(lanes, columns, &keys[d * stride + key..], stride, &mut sums);
+                    for (sums, scores) in sums.chunks_exact(C).zip(scores.chunks_exact_mut(stride)) {
+                        let scores = &mut scores[key..key + C];
+                        if d == 0 {
+                            scores.copy_from_slice(sums);
+                        } else {
+                            for (score, sum) in scores.iter_mut().zip(sums) {
+                                *score += sum;
+                            }
                         }
                     }
                 }
@@ -241,13 +245,12 @@ impl Run<'_> {
         }
     }
 
-    /// Adds up the values by the probabilities, `R` rows and `V` vectors of the head dimension at a time.
+    /// Adds up the values by the probabilities, `R` rows and `C` columns of the head dimension at a time.
     #[inline(always)]
-    fn weigh<L: Lanes, const R: usize, const V: usize>(&mut self, lanes: L) {
+    fn weigh<L: Lanes, const R: usize, const C: usize>(&mut self, lanes: L) {
         let Queries { kv, heads, visible, .. } = self.task.queries;
         let (head_dim, stride, key_stride) = (kv.head_dim(), kv.value_stride(), kv.key_stride());
         let values = kv.values(self.task.head / (heads / kv.kv_heads()));
-        let columns = V * L::WIDTH;
         for (group, out) in self.task.out.chunks_mut(R).enumerate() {
             let first = self.task.first_row + group * R;
             let (least, most) = (visible.of(first), visible.of(first + out.len() - 1));
@@ -263,30 +266,30 @@ impl Run<'_> {
                         packed[r] = *p;
                     }
                 }
-                for column in (0..head_dim).step_by(columns) {
-                    let sums = tile_strided::<L, R, V>(lanes, packed, &values[block * stride + column..], stride);
-                    for (r, ((sums, out), row)) in
-                        sums.iter().zip(out.iter_mut()).zip(rows.chunks_exact(key_stride)).enumerate()
-                    {
+                for column in (0..head_dim).step_by(C) {
+                    let mut sums = [0.0f32; MAX_TILE];
+                    let from = &values[block * stride + column..];
+                    tile_strided::<L, R, C>(lanes, packed_columns, from, stride, &mut sums);
+                    let width = C.min(head_dim - column);
+                    let rows = rows.chunks_exact(key_stride).zip(sums.chunks_exact_mut(C));
+                    for (r, ((row, sums), out)) in rows.zip(out.iter_mut()).enumerate() {
                         let seen = visible.of(first + r);
                         if seen <= block {
                             continue;
                         }
-                        let mut sums = *sums;
                         for key in block + shared..seen.min(block + BLOCK) {
-                            let p = lanes.splat(row[key]);
-                            for (v, sum) in sums.iter_mut().enumerate() {
-                                let value = lanes.load(&values[key * stride + column + v * L::WIDTH..]);
-                                *sum = lanes.fma(p, value, *sum);
+                            let value = &values[key * stride + column..][..C];
+                            for (sum, value) in sums.iter_mut().zip(value) {
+                                *sum = L::Fma::fma(row[key], *value, *sum);
                             }
                         }
-                        let width = columns.min(head_dim - column);
-                        let mut edge = [0.0f32; MAX_COLUMNS];
-                        for (sum, edge) in sums.iter().zip(edge.chunks_exact_mut(L::WIDTH)) {
-                            lanes.store(*sum, edge);
-                        }
-                        for (out, sum) in out[column..column + width].iter_mut().zip(edge) {
-                            *out = if block == 0 { sum } else { *out + sum };
+                        let out = &mut out[column..column + width];
+                        if block == 0 {
+                            out.copy_from_slice(&sums[..width]);
+                        } else {
+                            for (out, sum) in out.iter_mut().zip(sums) {
+                                *out += *sum;
+                            }
                         }
                     }
                 }
@@ -299,8 +302,8 @@ impl Run<'_> {
 const TASK_ROWS: usize = 24;
 /// Multiplications below which attention stays on the calling thread.
 const PARALLEL_WORK: usize = 1 << 19;
-/// Columns of the widest tile: two AVX-512 vectors.
-const MAX_COLUMNS: usize = 32;
+/// Values of the largest tile: 12 rows of two AVX-512 vectors.
+const MAX_TILE: usize = 12 * 32;
 
 #[cfg(test)]
 mod tests;

@@ -128,7 +128,7 @@ impl KeyValue {
     }
 }
 
-/// Positions a row of keys is padded to: four AVX-512 vectors.
-const KEY_PADDING: usize = 64;
-/// Columns a row of values is padded to: the widest panel.
+/// Positions a row of keys is padded to: the widest tile.
+const KEY_PADDING: usize = 32;
+/// Columns a row of values is padded to: the widest tile.
 const VALUE_PADDING: usize = 32;

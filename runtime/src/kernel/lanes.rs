@@ -1,6 +1,6 @@
 //! The vectors of a level, as the register-tiled kernels see them.
 //!
-//! Five operations, each lane by lane and IEEE-exact, so that the width of a vector cannot show in a result.
+//! Four operations, each lane by lane and IEEE-exact, so that the width of a vector cannot show in a result.
 
 use super::fma::{Fma, Hardware, Software};
 
@@ -18,7 +18,6 @@ pub(crate) trait Lanes: Copy {
     fn load(self, from: &[f32]) -> Self::Vector;
     /// Stores to the first `WIDTH` places.
     fn store(self, value: Self::Vector, to: &mut [f32]);
-    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Computes `a * b + c`, rounded once.
     fn fma(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
 }
@@ -47,15 +46,6 @@ impl Lanes for SoftwareLanes {
     #[inline(always)]
     fn store(self, value: [f32; 8], to: &mut [f32]) {
         to[..8].copy_from_slice(&value);
-    }
-
-    #[inline(always)]
-    fn add(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
-        let mut out = a;
-        for (out, b) in out.iter_mut().zip(b) {
-            *out += b;
-        }
-        out
     }
 
     #[inline(always)]
@@ -90,11 +80,6 @@ impl<S: pulp::Simd> Lanes for VectorLanes<S> {
     #[inline(always)]
     fn store(self, value: S::f32s, to: &mut [f32]) {
         S::as_mut_simd_f32s(&mut to[..S::F32_LANES]).0[0] = value;
-    }
-
-    #[inline(always)]
-    fn add(self, a: S::f32s, b: S::f32s) -> S::f32s {
-        self.0.add_f32s(a, b)
     }
 
     #[inline(always)]

@@ -102,13 +102,13 @@ impl Level {
     #[inline]
     pub(crate) fn with_lanes<W: WithLanes>(self, body: W) -> W::Output {
         match self.0 {
-            Kind::Scalar => body.run::<_, 4, 1>(SoftwareLanes),
+            Kind::Scalar => body.run::<_, 4, 8>(SoftwareLanes),
             #[cfg(target_arch = "x86_64")]
-            Kind::V3(token) => pulp::Simd::vectorize(token, Tiled::<W, 6, 2>(body)),
+            Kind::V3(token) => pulp::Simd::vectorize(token, Tiled::<W, 6, 16>(body)),
             #[cfg(target_arch = "x86_64")]
-            Kind::V4(token) => pulp::Simd::vectorize(token, Tiled::<W, 12, 2>(body)),
+            Kind::V4(token) => pulp::Simd::vectorize(token, Tiled::<W, 12, 32>(body)),
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(token) => pulp::Simd::vectorize(token, Tiled::<W, 8, 2>(body)),
+            Kind::Neon(token) => pulp::Simd::vectorize(token, Tiled::<W, 8, 8>(body)),
         }
     }
 
@@ -125,7 +125,7 @@ impl Level {
         }
     }
 
-    /// Columns of one packed panel at this level: vectors of a tile times lanes of a vector.
+    /// Columns of the register tile, and so of one packed panel, at this level.
     pub(crate) fn panel_columns(self) -> usize {
         match self.0 {
             Kind::Scalar => 8,
@@ -163,10 +163,10 @@ pub trait Vectorized {
     fn run<F: Fma>(self) -> Self::Output;
 }
 
-/// A computation written once over explicit vectors, `ROWS` by `VECTORS` being the level's register tile.
+/// A computation written once over explicit vectors, `ROWS` by `COLUMNS` being the level's register tile.
 pub(crate) trait WithLanes {
     type Output;
-    fn run<L: Lanes, const ROWS: usize, const VECTORS: usize>(self, lanes: L) -> Self::Output;
+    fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) -> Self::Output;
 }
 
 struct Plain<V>(V);
@@ -175,19 +175,19 @@ impl<V: Vectorized> WithLanes for Plain<V> {
     type Output = V::Output;
 
     #[inline(always)]
-    fn run<L: Lanes, const ROWS: usize, const VECTORS: usize>(self, _: L) -> V::Output {
+    fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, _: L) -> V::Output {
         self.0.run::<L::Fma>()
     }
 }
 
-struct Tiled<W, const ROWS: usize, const VECTORS: usize>(W);
+struct Tiled<W, const ROWS: usize, const COLUMNS: usize>(W);
 
-impl<W: WithLanes, const ROWS: usize, const VECTORS: usize> pulp::WithSimd for Tiled<W, ROWS, VECTORS> {
+impl<W: WithLanes, const ROWS: usize, const COLUMNS: usize> pulp::WithSimd for Tiled<W, ROWS, COLUMNS> {
     type Output = W::Output;
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, simd: S) -> W::Output {
-        self.0.run::<VectorLanes<S>, ROWS, VECTORS>(VectorLanes(simd))
+        self.0.run::<VectorLanes<S>, ROWS, COLUMNS>(VectorLanes(simd))
     }
 }
 
@@ -222,8 +222,9 @@ mod tests {
         struct Tile;
         impl WithLanes for Tile {
             type Output = (usize, usize);
-            fn run<L: Lanes, const ROWS: usize, const VECTORS: usize>(self, _: L) -> (usize, usize) {
-                (ROWS, VECTORS * L::WIDTH)
+            fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, _: L) -> (usize, usize) {
+                assert!(COLUMNS.is_multiple_of(L::WIDTH), "whole vectors");
+                (ROWS, COLUMNS)
             }
         }
         for level in Level::available() {

@@ -79,3 +79,6 @@ const PARALLEL_ELEMENTS: usize = 1 << 16;
 fn rows_per_task(rows: usize, width: usize) -> usize {
     ((1usize << 14) / width.max(1)).clamp(1, rows.max(1))
 }
+
+#[cfg(test)]
+mod tests;

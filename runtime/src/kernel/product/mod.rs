@@ -145,7 +145,7 @@ impl WithLanes for Run<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes, const ROWS: usize, const VECTORS: usize>(mut self, lanes: L) {
+    fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(mut self, lanes: L) {
         let rows = self.task.out.len();
         let step = match rows {
             0..=3 => rows.max(1),
@@ -158,10 +158,10 @@ impl WithLanes for Run<'_> {
         for k in (0..self.task.b.k()).step_by(BLOCK) {
             for row in (0..rows).step_by(step) {
                 match rows {
-                    1 => self.block::<L, 1, VECTORS, 4>(lanes, k, row, step),
-                    2 => self.block::<L, 2, VECTORS, 2>(lanes, k, row, step),
-                    3 => self.block::<L, 3, VECTORS, 2>(lanes, k, row, step),
-                    _ => self.block::<L, ROWS, VECTORS, 1>(lanes, k, row, step),
+                    1 => self.block::<L, 1, COLUMNS, 4>(lanes, k, row, step),
+                    2 => self.block::<L, 2, COLUMNS, 2>(lanes, k, row, step),
+                    3 => self.block::<L, 3, COLUMNS, 2>(lanes, k, row, step),
+                    _ => self.block::<L, ROWS, COLUMNS, 1>(lanes, k, row, step),
                 }
             }
         }
@@ -171,7 +171,7 @@ impl WithLanes for Run<'_> {
 impl Run<'_> {
     /// Adds one k-block of `step` rows: packs them once, then walks the panels of B, `P` side by side.
     #[inline(always)]
-    fn block<L: Lanes, const R: usize, const V: usize, const P: usize>(
+    fn block<L: Lanes, const R: usize, const C: usize, const P: usize>(
         &mut self,
         lanes: L,
         k: usize,
@@ -183,20 +183,18 @@ impl Run<'_> {
         let first_row = self.task.first_row + row;
         let packed = &mut self.scratch[..rows.div_ceil(R) * R * depth];
         pack_left::<R>(self.task.a, first_row, rows, k, packed);
-        let columns = V * L::WIDTH;
-        let width = self.task.out[row].len();
-        let panels = width.div_ceil(columns);
+        let panels = self.task.out[row].len().div_ceil(C);
         let mut panel = 0;
         while panel + P <= panels {
-            let b = std::array::from_fn(|p| self.task.b.block(self.task.first_panel + panel + p, k, depth));
+            let b = std::array::from_fn(|p| self.task.b.block::<C>(self.task.first_panel + panel + p, k, depth));
             let out = &mut self.task.out[row..row + rows];
-            panels_of::<L, R, V, P>(lanes, packed, depth, b, out, panel * columns, k == 0);
+            panels_of::<L, R, C, P>(lanes, packed, b, out, panel * C, k == 0);
             panel += P;
         }
         while panel < panels {
-            let b = [self.task.b.block(self.task.first_panel + panel, k, depth)];
+            let b = [self.task.b.block::<C>(self.task.first_panel + panel, k, depth)];
             let out = &mut self.task.out[row..row + rows];
-            panels_of::<L, R, V, 1>(lanes, packed, depth, b, out, panel * columns, k == 0);
+            panels_of::<L, R, C, 1>(lanes, packed, b, out, panel * C, k == 0);
             panel += 1;
         }
     }
@@ -204,36 +202,27 @@ impl Run<'_> {
 
 /// Multiplies packed rows with `P` panels and puts the sums into (`first`) or adds them onto the outputs from `column` on.
 #[inline(always)]
-fn panels_of<L: Lanes, const R: usize, const V: usize, const P: usize>(
+fn panels_of<L: Lanes, const R: usize, const C: usize, const P: usize>(
     lanes: L,
     packed: &[f32],
-    depth: usize,
-    b: [&[f32]; P],
+    b: [&[[f32; C]]; P],
     out: &mut [&mut [f32]],
     column: usize,
     first: bool,
 ) {
-    let columns = V * L::WIDTH;
+    let depth = b[0].len();
     for (a, out) in packed.chunks_exact(R * depth).zip(out.chunks_mut(R)) {
-        let sums = tile::<L, R, V, P>(lanes, a, b);
-        for (sums, out) in sums.iter().zip(out) {
-            for (p, sums) in sums.iter().enumerate() {
-                let from = column + p * columns;
-                let width = columns.min(out.len() - from);
-                let out = &mut out[from..from + width];
-                if width == columns {
-                    for (sum, out) in sums.iter().zip(out.chunks_exact_mut(L::WIDTH)) {
-                        let sum = if first { *sum } else { lanes.add(lanes.load(out), *sum) };
-                        lanes.store(sum, out);
-                    }
-                } else {
-                    let mut edge = [0.0f32; MAX_PANEL];
-                    for (sum, edge) in sums.iter().zip(edge.chunks_exact_mut(L::WIDTH)) {
-                        lanes.store(*sum, edge);
-                    }
-                    for (out, edge) in out.iter_mut().zip(edge) {
-                        *out = if first { edge } else { *out + edge };
-                    }
+        let (a, _) = a.as_chunks::<R>();
+        let mut sums = [0.0f32; MAX_TILE];
+        tile::<L, R, C, P>(lanes, a, b, &mut sums);
+        for (sums, out) in sums.chunks_exact(P * C).zip(out) {
+            let to = out.len().min(column + P * C);
+            let out = &mut out[column..to];
+            if first {
+                out.copy_from_slice(&sums[..out.len()]);
+            } else {
+                for (out, sum) in out.iter_mut().zip(sums) {
+                    *out += sum;
                 }
             }
         }
@@ -281,8 +270,8 @@ const PARALLEL_WORK: usize = 1 << 20;
 const TASK_ROWS: usize = 64;
 /// Rows packed at a time: 192 rows of one block are 192 KiB, within a core's second-level cache.
 const CHUNK_ROWS: usize = 192;
-/// Columns of the widest panel: two AVX-512 vectors.
-const MAX_PANEL: usize = 32;
+/// Values of the largest tile: 12 rows of two AVX-512 vectors.
+const MAX_TILE: usize = 12 * 32;
 
 #[cfg(test)]
 mod tests;

@@ -93,11 +93,11 @@ impl PackedMatrix {
         self.n.div_ceil(self.level.panel_columns())
     }
 
-    /// The rows `k..k + depth` of one panel.
+    /// The rows `k..k + depth` of one panel; `C` is the level's panel width.
     #[inline(always)]
-    pub(super) fn block(&self, panel: usize, k: usize, depth: usize) -> &[f32] {
-        let columns = self.level.panel_columns();
-        &self.panels[(panel * self.k + k) * columns..][..depth * columns]
+    pub(super) fn block<const C: usize>(&self, panel: usize, k: usize, depth: usize) -> &[[f32; C]] {
+        let (rows, _) = self.panels.as_chunks::<C>();
+        &rows[panel * self.k + k..][..depth]
     }
 }
 
