@@ -10,9 +10,12 @@ use kolm_runtime::kernel::Level;
 use kolm_runtime::model::{ADAPTER_CONFIG, ADAPTER_MODEL, Adapter, DecoderConfig, ModelSource};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let [base, from, to] = std::env::args().skip(1).map(PathBuf::from).collect::<Vec<_>>().try_into().map_err(|_| {
-        "usage: rewrite_adapter BASE_FOLDER ADAPTER_FOLDER OUT_FOLDER"
-    })?;
+    let [base, from, to] = std::env::args()
+        .skip(1)
+        .map(PathBuf::from)
+        .collect::<Vec<_>>()
+        .try_into()
+        .map_err(|_| "usage: rewrite_adapter BASE_FOLDER ADAPTER_FOLDER OUT_FOLDER")?;
     let source = ModelSource::folder(&base)?;
     let config = DecoderConfig::load(&source)?;
     let tensors = fs::read(from.join(ADAPTER_MODEL))?;

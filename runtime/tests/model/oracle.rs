@@ -18,12 +18,7 @@ fn logits(model: &Decoder, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32
 
 #[test]
 fn decoders_give_the_logits_of_transformers() {
-    let names = [
-        "qwen2-gqa-tied",
-        "qwen2-gqa-untied-sharded-bf16",
-        "qwen2-wide-head-f16",
-        "llama-bias-llama3-rope",
-    ];
+    let names = ["qwen2-gqa-tied", "qwen2-gqa-untied-sharded-bf16", "qwen2-wide-head-f16", "llama-bias-llama3-rope"];
     for name in names {
         let folder = golden("oracle").join(name);
         let expected = json(&folder.join("expected.json"));
