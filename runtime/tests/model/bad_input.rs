@@ -310,7 +310,7 @@ fn half_precision_widens_exactly() {
         TensorFile::from_bytes("x", write(&[("h", Dtype::F16, &[8], &bytes)], None).expect("sound")).expect("sound");
     let values: Vec<f32> = half.iter().map(|(_, value)| *value).collect();
     assert_eq!(file.tensor("h").expect("there").to_f32().expect("floats"), values);
-    let wide = [1.0_f32, -0.0, 3.140_625, f32::MIN_POSITIVE, 2.0_f32.powi(-133)];
+    let wide = [1.0_f32, -0.0, 3.140_625, f32::MIN_POSITIVE, f32::from_bits(0x0001_0000)];
     let bytes = bf16_bytes(&wide);
     let file = TensorFile::from_bytes("x", write(&[("b", Dtype::Bf16, &[5], &bytes)], None).expect("sound"));
     assert_eq!(file.expect("sound").tensor("b").expect("there").to_f32().expect("floats"), wide);
