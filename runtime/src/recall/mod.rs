@@ -1,1 +1,20 @@
-//! Recall index and exact search.
+//! Recall: the training passages as unit vectors, searched exactly.
+//!
+//! [`RecallIndex`] holds passages and their vectors, reads and writes the three `recall/` members, and finds the k nearest
+//! by cosine: the 32-lane dot product of unit vectors, ties to the lowest row. No approximation, no order of threads shows.
+//! How the vectors come to be is the encoder's affair, how passages enter a prompt the caller's.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
+)]
+
+mod error;
+mod index;
+pub mod limits;
+mod members;
+mod search;
+
+pub use error::RecallError;
+pub use index::{Passage, RecallIndex};
+pub use members::RecallMembers;
+pub use search::{Hit, recall_at_k};

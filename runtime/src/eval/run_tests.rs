@@ -1,0 +1,259 @@
+//! Replay over a small random Qwen2: equal to a plain computation, and equal whatever runs beside what.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use super::engine::Engine;
+use super::run::label_tree;
+use super::{AnswerForm, Answerer, Case, EvalError, Metric, Outcome, Pack, compare, generate, run};
+use crate::kernel::{self, Level, SplitMix};
+use crate::model::safetensors::{self, Dtype, f32_bytes};
+use crate::model::{Adapter, AdapterConfig, Decoder, ModelSource, Step, TextTokenizer};
+
+const WORDS: u32 = 40;
+const HIDDEN: usize = 32;
+
+struct Model {
+    decoder: Decoder,
+    tokenizer: TextTokenizer,
+    adapter: Adapter,
+}
+
+/// Two layers, grouped heads, 42 words: `w0` to `w39`, the unknown word, and the end token 41.
+fn model(level: Level) -> Model {
+    let config = format!(
+        r#"{{"architectures":["Qwen2ForCausalLM"],"hidden_size":{HIDDEN},"num_hidden_layers":2,"num_attention_heads":4,
+        "num_key_value_heads":2,"intermediate_size":48,"vocab_size":42,"rms_norm_eps":1e-6,"rope_theta":10000.0,
+        "max_position_embeddings":64,"tie_word_embeddings":true,"eos_token_id":41,"hidden_act":"silu"}}"#
+    );
+    let mut random = SplitMix(7);
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut tensor = |name: &str, shape: &[usize], scale: f32, offset: f32| {
+        let values: Vec<f32> = random.uniforms(shape.iter().product()).iter().map(|x| x * scale + offset).collect();
+        tensors.push((name.to_owned(), shape.to_vec(), f32_bytes(&values)));
+    };
+    tensor("model.embed_tokens.weight", &[42, HIDDEN], 1.0, 0.0);
+    tensor("model.norm.weight", &[HIDDEN], 0.2, 1.0);
+    for layer in 0..2 {
+        for (name, shape) in [
+            ("self_attn.q_proj", [HIDDEN, HIDDEN]),
+            ("self_attn.k_proj", [16, HIDDEN]),
+            ("self_attn.v_proj", [16, HIDDEN]),
+            ("self_attn.o_proj", [HIDDEN, HIDDEN]),
+            ("mlp.gate_proj", [48, HIDDEN]),
+            ("mlp.up_proj", [48, HIDDEN]),
+            ("mlp.down_proj", [HIDDEN, 48]),
+        ] {
+            tensor(&format!("model.layers.{layer}.{name}.weight"), &shape, 0.4, 0.0);
+            if name.ends_with("q_proj") || name.ends_with("k_proj") || name.ends_with("v_proj") {
+                tensor(&format!("model.layers.{layer}.{name}.bias"), &shape[..1], 0.2, 0.0);
+            }
+        }
+        for name in ["input_layernorm", "post_attention_layernorm"] {
+            tensor(&format!("model.layers.{layer}.{name}.weight"), &[HIDDEN], 0.2, 1.0);
+        }
+    }
+    let views: Vec<_> = tensors
+        .iter()
+        .map(|(name, shape, bytes)| (name.as_str(), Dtype::F32, shape.as_slice(), bytes.as_slice()))
+        .collect();
+    let mut vocabulary = String::new();
+    for word in 0..WORDS {
+        write!(vocabulary, "\"w{word}\":{word},").unwrap();
+    }
+    let tokenizer = format!(
+        r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[{{"id":41,"content":"<end>","single_word":false,
+        "lstrip":false,"rstrip":false,"normalized":false,"special":true}}],"normalizer":null,"pre_tokenizer":{{"type":"Whitespace"}},
+        "post_processor":null,"decoder":null,"model":{{"type":"WordLevel","vocab":{{{vocabulary}"<unk>":40}},"unk_token":"<unk>"}}}}"#
+    );
+    let files = [
+        ("config.json", config.into_bytes()),
+        ("model.safetensors", safetensors::write(&views, None).unwrap()),
+        ("tokenizer.json", tokenizer.into_bytes()),
+    ];
+    let files = files.into_iter().map(|(name, bytes)| (name.to_owned(), Cow::Owned(bytes))).collect();
+    let source = ModelSource::from_bytes("test/random", files).unwrap();
+    let decoder = Decoder::load(level, &source).unwrap();
+    let tokenizer = TextTokenizer::load(&source, decoder.config.vocabulary, &decoder.config.eos_ids).unwrap();
+    let config = AdapterConfig::new(4, 8, &["q_proj".to_owned(), "down_proj".to_owned()]).unwrap();
+    let mut random = SplitMix(8);
+    let adapter = Adapter::from_factors(level, &decoder.config, config, &mut |_, target| {
+        let (in_features, out_features) = target.features(&decoder.config);
+        Ok((random.uniforms(4 * in_features), random.uniforms(out_features * 4)))
+    });
+    let adapter = adapter.unwrap();
+    Model { decoder, tokenizer, adapter }
+}
+
+fn labels() -> Vec<String> {
+    ["w1 w2 w3", "w1 w2 w4", "w5", "w1 w2", "w6 w7 w8 w9", "w6 w7 w10"].map(str::to_owned).to_vec()
+}
+
+fn prompt(row: usize) -> String {
+    (0..3 + row % 7).map(|word| format!("w{}", (row * 11 + word * 5) % 40)).collect::<Vec<_>>().join(" ")
+}
+
+/// Label and generated cases, mixed.
+fn pack() -> Pack {
+    let case = |row: usize| {
+        let metric = if row.is_multiple_of(3) { Metric::TokenF1 } else { Metric::Label };
+        let expected = labels()[row % 6].clone();
+        Case { id: format!("case {row}"), prompt: prompt(row), expected, weight: 1 + row as u64 % 3, metric }
+    };
+    Pack::new(Some(labels()), 12, (0..30).map(case).collect()).unwrap()
+}
+
+fn replay(model: &Model, adapter: bool, pack: &Pack) -> Outcome {
+    run(&model.decoder, &model.tokenizer, adapter.then_some(&model.adapter), pack, &mut |_, _| ()).unwrap()
+}
+
+#[test]
+fn replays_are_equal_at_any_level_and_thread_count() {
+    let pack = pack();
+    let first = replay(&model(Level::detect()), true, &pack);
+    assert_eq!(Outcome::parse(&pack, &first.bytes().unwrap()).unwrap(), first);
+    for level in Level::available() {
+        let model = model(level);
+        for threads in [1, 2, 3, 8] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let again = pool.install(|| replay(&model, true, &pack));
+            assert_eq!(compare(&first.results, &again.results), [], "{} {threads}", level.name());
+            assert_eq!(again, first);
+        }
+    }
+}
+
+#[test]
+fn an_adapter_changes_the_digest() {
+    let model = model(Level::detect());
+    let (with, without) = (replay(&model, true, &pack()), replay(&model, false, &pack()));
+    assert_ne!(with.replay_digest, without.replay_digest);
+    assert_eq!(compare(&with.results, &without.results).len(), 30);
+}
+
+#[test]
+fn order_and_company_do_not_show() {
+    let model = model(Level::detect());
+    let whole = replay(&model, true, &pack());
+    let mut cases = pack().cases().to_vec();
+    cases.reverse();
+    let mut reversed = replay(&model, true, &Pack::new(Some(labels()), 12, cases).unwrap()).results;
+    reversed.reverse();
+    assert_eq!(reversed, whole.results);
+    for (case, result) in pack().cases().iter().zip(&whole.results) {
+        let set = (case.metric == Metric::Label).then(labels);
+        let alone = replay(&model, true, &Pack::new(set, 12, vec![case.clone()]).unwrap());
+        assert_eq!(alone.results, std::slice::from_ref(result));
+    }
+}
+
+#[test]
+fn label_scores_equal_each_label_alone_without_cache() {
+    let model = model(Level::detect());
+    let engine = Engine::new(&model.decoder, Some(&model.adapter)).unwrap();
+    let tree = label_tree(&model.decoder, &model.tokenizer, &labels()).unwrap();
+    for row in 0..12 {
+        let prompt = model.tokenizer.encode_prompt(&prompt(row)).unwrap();
+        let plain: Vec<u32> = labels()
+            .iter()
+            .map(|label| {
+                let answer = model.tokenizer.encode(label, false).unwrap();
+                let sequence = [prompt.clone(), answer.clone()].concat();
+                let mut cache = model.decoder.new_cache(sequence.len());
+                let rows = model
+                    .decoder
+                    .forward(Some(&model.adapter), &mut [Step { tokens: &sequence, cache: &mut cache }])
+                    .unwrap();
+                let logits = model.decoder.logits(&rows);
+                let places = logits.chunks(42).skip(prompt.len() - 1);
+                let targets = answer.iter().copied().chain([41]);
+                let terms: Vec<f32> = places
+                    .zip(targets)
+                    .map(|(logits, target)| kernel::log_probability(Level::detect(), logits, target as usize))
+                    .collect();
+                terms[1..].iter().fold(terms[0], |sum, term| sum + term).to_bits()
+            })
+            .collect();
+        for at_once in [1, 2, usize::MAX] {
+            let scored = tree.score_few(&engine, "case", &prompt, at_once).unwrap();
+            assert_eq!(
+                scored.scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>(),
+                plain,
+                "prompt {row}, {at_once} at once"
+            );
+        }
+    }
+}
+
+#[test]
+fn generation_equals_one_sequence_alone() {
+    let model = model(Level::detect());
+    let engine = Engine::new(&model.decoder, None).unwrap();
+    let prompts: Vec<Vec<u32>> = (0..9).map(|row| model.tokenizer.encode_prompt(&prompt(row)).unwrap()).collect();
+    let named: Vec<(&str, &[u32])> = prompts.iter().map(|tokens| ("case", tokens.as_slice())).collect();
+    let together = generate::greedy(&engine, &named, 20).unwrap();
+    let mut ended = 0;
+    for (prompt, generated) in prompts.iter().zip(together) {
+        let (tokens, logits) = model.decoder.greedy(None, prompt, 20, &[41]).unwrap();
+        assert_eq!(generated.text_tokens(&engine), tokens);
+        assert_eq!(
+            generated.logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
+            logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+        );
+        ended += usize::from(generated.tokens.len() > tokens.len());
+    }
+    println!("{ended} of 9 answers reached the end token");
+    let long: Vec<u32> = (0..60).map(|token| token % 40).collect();
+    assert!(
+        generate::greedy(&engine, &[("case", &long)], 20).unwrap()[0].tokens.len() <= 4,
+        "the context holds 64 positions"
+    );
+}
+
+#[test]
+fn an_answer_is_the_packs_answer() {
+    let model = model(Level::detect());
+    let whole = replay(&model, true, &pack());
+    for (case, result) in pack().cases().iter().zip(&whole.results) {
+        let form = if case.metric == Metric::Label {
+            AnswerForm::of(&pack())
+        } else {
+            AnswerForm::Text { max_new_tokens: 12 }
+        };
+        let answerer = Answerer::new(&model.decoder, &model.tokenizer, Some(&model.adapter), &form).unwrap();
+        let answer = answerer.answer(&case.prompt).unwrap();
+        assert_eq!((answer.text, answer.tokens), (result.answer.clone(), result.tokens.clone()));
+    }
+}
+
+#[test]
+fn progress_counts_every_case_once() {
+    let model = model(Level::detect());
+    let mut seen = Vec::new();
+    run(&model.decoder, &model.tokenizer, None, &pack(), &mut |answered, all| seen.push((answered, all))).unwrap();
+    assert!(seen.is_sorted() && seen.last() == Some(&(30, 30)));
+}
+
+#[test]
+fn refused_runs() {
+    let mut model = model(Level::detect());
+    let check = |model: &Model, prompt: &str, labels: &[&str], code: &str| {
+        let case = Case {
+            id: "1".to_owned(),
+            prompt: prompt.to_owned(),
+            expected: labels[0].to_owned(),
+            weight: 1,
+            metric: Metric::Label,
+        };
+        let pack = Pack::new(Some(labels.iter().map(|label| (*label).to_owned()).collect()), 8, vec![case]).unwrap();
+        let result: Result<Outcome, EvalError> = run(&model.decoder, &model.tokenizer, None, &pack, &mut |_, _| ());
+        assert_eq!(result.unwrap_err().code(), code);
+    };
+    check(&model, " ", &["w1", "w2"], "prompt_without_tokens");
+    check(&model, &"w1 ".repeat(64), &["w1", "w2"], "prompt_too_long");
+    check(&model, "w1", &["other", "unknown"], "labels_share_tokens");
+    model.decoder.final_norm.fill(f32::MAX);
+    check(&model, "w1", &["w1", "w2"], "non_finite");
+    model.decoder.config.eos_ids.clear();
+    check(&model, "w1", &["w1", "w2"], "no_end_token");
+}
