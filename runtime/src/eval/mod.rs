@@ -24,6 +24,7 @@ mod pack;
 mod pack_tests;
 mod ppm;
 mod replay;
+mod respond;
 mod run;
 #[cfg(test)]
 mod run_tests;
@@ -37,5 +38,6 @@ pub use metric::Metric;
 pub use pack::{Case, Pack};
 pub use ppm::Ppm;
 pub use replay::{CaseResult, Difference, Drift, Outcome, compare, replay_digest};
+pub use respond::{Citation, Responder, Response, ServeError, Served};
 pub use run::run;
 pub use statistics::{effective_cases, k_score, majority, majority_k, wilson};
