@@ -313,17 +313,15 @@ pub enum ArtifactError {
         /// Recorded.
         expected: String,
     },
-    /// A case was answered differently.
-    #[error("case {id} was answered differently: {found}, recorded {expected}")]
+    /// Cases were answered differently.
+    #[error("{count} cases were answered otherwise than recorded, the first is {first}")]
     ReplayCase {
-        /// The case.
-        id: String,
-        /// Replayed.
-        found: String,
-        /// Recorded.
-        expected: String,
+        /// How many.
+        count: usize,
+        /// The first of them, in words.
+        first: String,
     },
-    /// Same answers, other bits.
+    /// Equal answers under another digest: the recorded one is not that of the recorded answers.
     #[error("the replay digest is {found}, manifest.json says {expected}")]
     ReplayDigest {
         /// Replayed.

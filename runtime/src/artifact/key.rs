@@ -16,7 +16,8 @@ use super::{ArtifactError, limits};
 /// The operator's key.
 pub struct OperatorKey(Zeroizing<[u8; 32]>);
 
-/// Where the operator's key is looked for; the first that is given wins.
+/// Where the operator's key is looked for; an argument goes before the environment, both before the
+/// default place.
 #[derive(Clone, Debug, Default)]
 pub struct KeySource {
     /// `--key-file`.
