@@ -13,6 +13,8 @@
 mod answer;
 mod engine;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod generate;
 mod json;
 mod labels;
@@ -28,6 +30,8 @@ mod respond;
 mod run;
 #[cfg(test)]
 mod run_tests;
+#[cfg(test)]
+mod sealed_tests;
 mod statistics;
 mod text;
 

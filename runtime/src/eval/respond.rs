@@ -5,9 +5,9 @@
 
 use thiserror::Error;
 
-use crate::artifact::{ArtifactError, Member, Opened, RecallUse, TemplateSource};
+use crate::artifact::{ArtifactError, Member, Opened, Pooling as PoolingPlan, RecallUse, TemplateSource};
 use crate::kernel::Level;
-use crate::model::{Adapter, Decoder, Encoder, ModelError, ModelSource, PromptTemplate, TextTokenizer};
+use crate::model::{Adapter, Decoder, Encoder, ModelError, ModelSource, Pooling, PromptTemplate, TextTokenizer};
 use crate::recall::{Hit, RecallError, RecallIndex, RecallMembers};
 
 use super::{Answer, AnswerForm, Answerer, EvalError, Pack};
@@ -112,7 +112,12 @@ impl Grounding {
     fn load(level: Level, opened: &Opened, encoder: Option<&ModelSource>) -> Result<Option<Grounding>, ServeError> {
         let Some(plan) = &opened.plan.recall else { return Ok(None) };
         let source = encoder.ok_or_else(|| ServeError::EncoderAbsent { repo: plan.encoder.repo.clone() })?;
-        let encoder = Encoder::load(level, source)?;
+        let mut encoder = Encoder::load(level, source)?;
+        // What the plan records decides: a folder's own name may suggest another pooling.
+        encoder.config.pooling = match plan.encoder.pooling {
+            PoolingPlan::Cls => Pooling::Cls,
+            PoolingPlan::Mean => Pooling::Mean,
+        };
         let tokenizer = TextTokenizer::load(source, encoder.config.vocabulary, &[])?;
         let members = RecallMembers {
             config: opened.file.read(Member::RecallConfig)?,
