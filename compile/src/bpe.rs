@@ -329,20 +329,4 @@ mod tests {
         assert_eq!(train(["abc"], 100, &["<s>"]).unwrap_err().code(), "bpe_vocabulary_too_small");
         assert_eq!(train(["abc"], 400, &["<s>"]).unwrap_err().code(), "bpe_too_little_text");
     }
-
-    #[test]
-    #[ignore = "timing: run by hand"]
-    fn three_megabytes_take_seconds() {
-        let texts = sample(24_000);
-        let len_bytes: usize = texts.iter().map(String::len).sum();
-        let start = std::time::Instant::now();
-        let bytes = train(texts.iter().map(String::as_str), 2048, &DECODER_SPECIALS).unwrap();
-        let learned = start.elapsed();
-        let tokenizer = Tokenizer::from_bytes(&bytes).unwrap();
-        let token_count: usize = texts.iter().map(|text| tokenizer.encode(text.as_str(), false).unwrap().len()).sum();
-        println!(
-            "{len_bytes} bytes in {learned:?}; {token_count} tokens, {} a document",
-            token_count as f64 / 24_000.0
-        );
-    }
 }

@@ -15,6 +15,7 @@ use parquet::file::properties::WriterProperties;
 use super::grammar::Library;
 use super::random::Choices;
 use super::text::{Templates, add_aside, compose};
+use crate::corpus::normalised;
 
 /// Returns every generated file as (path under `corpora/`, bytes).
 pub fn files() -> Vec<(String, Vec<u8>)> {
@@ -60,7 +61,7 @@ fn support_rows(
             let first = compose(library, sector, other, templates, &mut choices);
             text = add_aside(library, &first, &sector.classes[class], templates, &mut choices);
         }
-        if seen.insert(text.to_lowercase()) {
+        if seen.insert(normalised(&text)) {
             rows.push(ExampleRow { id: String::new(), text, queue: sector.classes[class].names[0] });
         }
     }
@@ -80,7 +81,7 @@ fn micro_rows(
         let class = &library.micro[rows.len() % library.micro.len()];
         let lines = if templates == Templates::Training { &class.templates } else { &class.held_out };
         let text = library.expand(choices.pick(lines), &mut choices);
-        if seen.insert(text.clone()) {
+        if seen.insert(normalised(&text)) {
             rows.push(ExampleRow { id: String::new(), text, queue: class.names[0] });
         }
     }

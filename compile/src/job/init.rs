@@ -32,6 +32,7 @@ train = ["train.parquet"]       # one or more files; `--corpus PATH` replaces th
 # eval_split = "test"
 # overlong = "drop"             # rows longer than train.max_length: drop, truncate, error
 # duplicates = "drop"           # rows that occur before: drop, error
+# leakage = "error"             # training rows that are (nearly) eval rows: error, drop; a split by hash drops them
 # identifiers = "stop"          # residual identifiers: stop, allow
 
 [adapter]

@@ -85,6 +85,8 @@ pub struct CorpusSection {
     pub overlong: Overlong,
     /// What happens to rows that occur before.
     pub duplicates: Duplicates,
+    /// What happens to training rows that are also eval rows.
+    pub leakage: Leakage,
     /// What happens when a residual identifier is found.
     pub identifiers: Identifiers,
 }
@@ -107,6 +109,16 @@ pub enum Duplicates {
     Drop,
     /// The compile stops.
     Error,
+}
+
+/// What happens to training rows whose prompt equals or nearly equals an eval row's, in a split that was given by column or file.
+/// (A split by hash always leaves them out.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leakage {
+    /// The compile stops.
+    Error,
+    /// They are left out of training and counted.
+    Drop,
 }
 
 /// What happens when a residual identifier is found.

@@ -6,8 +6,8 @@ use super::decimal::Decimal;
 use super::document::Section;
 use super::error::JobError;
 use super::{
-    AdapterSection, BaseSection, CorpusSection, Duplicates, EvalSection, Identifiers, Metric, Overlong, RecallSection,
-    RecallUse, Schedule, TaskSection, TrainSection,
+    AdapterSection, BaseSection, CorpusSection, Duplicates, EvalSection, Identifiers, Leakage, Metric, Overlong,
+    RecallSection, RecallUse, Schedule, TaskSection, TrainSection,
 };
 
 pub(super) fn task(mut section: Section<'_>, path: &Path) -> Result<TaskSection, JobError> {
@@ -78,6 +78,7 @@ pub(super) fn corpus(mut section: Section<'_>, path: &Path) -> Result<CorpusSect
         eval_split,
         overlong: section.one_of("overlong", &OVERLONG, Overlong::Drop)?,
         duplicates: section.one_of("duplicates", &DUPLICATES, Duplicates::Drop)?,
+        leakage: section.one_of("leakage", &LEAKAGES, Leakage::Error)?,
         identifiers: section.one_of("identifiers", &IDENTIFIERS, Identifiers::Stop)?,
     })
 }
@@ -193,6 +194,7 @@ pub(super) const SECTIONS: [(&str, &[&str]); 7] = [
             "eval_split",
             "overlong",
             "duplicates",
+            "leakage",
             "identifiers",
         ],
     ),
@@ -223,6 +225,7 @@ pub(super) const SECTIONS: [(&str, &[&str]); 7] = [
 const OVERLONG: [(&str, Overlong); 3] =
     [("drop", Overlong::Drop), ("truncate", Overlong::Truncate), ("error", Overlong::Error)];
 const DUPLICATES: [(&str, Duplicates); 2] = [("drop", Duplicates::Drop), ("error", Duplicates::Error)];
+const LEAKAGES: [(&str, Leakage); 2] = [("error", Leakage::Error), ("drop", Leakage::Drop)];
 const IDENTIFIERS: [(&str, Identifiers); 2] = [("stop", Identifiers::Stop), ("allow", Identifiers::Allow)];
 const TARGETS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 const SCHEDULES: [(&str, Schedule); 2] = [("linear", Schedule::Linear), ("constant", Schedule::Constant)];

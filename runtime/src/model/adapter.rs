@@ -22,6 +22,9 @@ pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// File name of an adapter's weights.
 pub const ADAPTER_MODEL: &str = "adapter_model.safetensors";
 
+/// Whatever gives `lora_A [rank, in]` and `lora_B [out, rank]` of a layer's target.
+pub type FactorSource<'a> = dyn FnMut(usize, Target) -> Result<(Vec<f32>, Vec<f32>), ModelError> + 'a;
+
 /// Rank, strength and targets of an adapter.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AdapterConfig {
@@ -150,7 +153,7 @@ impl Adapter {
         level: Level,
         decoder: &DecoderConfig,
         config: AdapterConfig,
-        get: &mut dyn FnMut(usize, Target) -> Result<(Vec<f32>, Vec<f32>), ModelError>,
+        get: &mut FactorSource<'_>,
     ) -> Result<Self, ModelError> {
         let targets = config.parsed_targets()?;
         let mut layers = Vec::with_capacity(decoder.layers);

@@ -9,6 +9,7 @@ use super::config::DecoderConfig;
 use super::error::ModelError;
 use super::linear::Linear;
 use super::lora::{LoraBlock, Target, adapted};
+use super::weights::TensorSource;
 use crate::kernel::{self, KeyValue, Level, RopeTable};
 
 /// A decoder block.
@@ -79,11 +80,7 @@ impl Block {
     ///
     /// # Errors
     /// Whatever `get` returns.
-    pub fn from_tensors(
-        level: Level,
-        config: &DecoderConfig,
-        get: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, ModelError>,
-    ) -> Result<Self, ModelError> {
+    pub fn from_tensors(level: Level, config: &DecoderConfig, get: &mut TensorSource<'_>) -> Result<Self, ModelError> {
         let mut linear = |target: Target, bias: bool| -> Result<Linear, ModelError> {
             let (in_features, out_features) = target.features(config);
             let module = target.module();

@@ -8,7 +8,7 @@ use super::error::ModelError;
 use super::limits;
 use super::source::ModelSource;
 use super::tokenizer::TextTokenizer;
-use super::weights::Weights;
+use super::weights::{TensorSource, Weights};
 use crate::kernel::{self, Level};
 
 /// An encoder, its weights packed for one SIMD level.
@@ -47,11 +47,7 @@ impl Encoder {
     ///
     /// # Errors
     /// Whatever `get` returns.
-    pub fn from_tensors(
-        level: Level,
-        config: EncoderConfig,
-        get: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, ModelError>,
-    ) -> Result<Self, ModelError> {
+    pub fn from_tensors(level: Level, config: EncoderConfig, get: &mut TensorSource<'_>) -> Result<Self, ModelError> {
         let hidden = config.hidden;
         let words = get("embeddings.word_embeddings.weight", &[config.vocabulary, hidden])?;
         let positions = get("embeddings.position_embeddings.weight", &[config.max_positions, hidden])?;

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::encoder_config::{Activation, EncoderConfig};
 use super::error::ModelError;
 use super::linear::Linear;
+use super::weights::TensorSource;
 use crate::kernel::{self, Level};
 
 /// Weight and bias of a LayerNorm.
@@ -71,11 +72,7 @@ impl Norm {
     ///
     /// # Errors
     /// Whatever `get` returns.
-    pub fn from_tensors(
-        name: &str,
-        size: usize,
-        get: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, ModelError>,
-    ) -> Result<Self, ModelError> {
+    pub fn from_tensors(name: &str, size: usize, get: &mut TensorSource<'_>) -> Result<Self, ModelError> {
         match get(&format!("{name}.weight"), &[size]) {
             Ok(weight) => Ok(Self { weight, bias: get(&format!("{name}.bias"), &[size])? }),
             Err(missing @ ModelError::TensorMissing { .. }) => {
@@ -99,11 +96,7 @@ impl EncoderBlock {
     ///
     /// # Errors
     /// Whatever `get` returns.
-    pub fn from_tensors(
-        level: Level,
-        config: &EncoderConfig,
-        get: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, ModelError>,
-    ) -> Result<Self, ModelError> {
+    pub fn from_tensors(level: Level, config: &EncoderConfig, get: &mut TensorSource<'_>) -> Result<Self, ModelError> {
         let (hidden, intermediate) = (config.hidden, config.intermediate);
         let mut linear = |name: &str, in_features: usize, out_features: usize| -> Result<Linear, ModelError> {
             let weight = get(&format!("{name}.weight"), &[out_features, in_features])?;

@@ -24,7 +24,7 @@ mod template;
 mod tokenizer;
 mod weights;
 
-pub use adapter::{ADAPTER_CONFIG, ADAPTER_MODEL, Adapter, AdapterConfig, tensor_name};
+pub use adapter::{ADAPTER_CONFIG, ADAPTER_MODEL, Adapter, AdapterConfig, FactorSource, tensor_name};
 pub use block::{Block, BlockActivations, SegmentKv};
 pub use config::{Architecture, DecoderConfig};
 pub use decoder::{Decoder, KvCache, Step};
@@ -39,7 +39,7 @@ pub use lora::{LoraBlock, LoraPair, Target};
 pub use source::ModelSource;
 pub use template::{PromptTemplate, SpecialTokens};
 pub use tokenizer::TextTokenizer;
-pub use weights::Weights;
+pub use weights::{TensorSource, Weights};
 
 // The files of the embedded models are not in the repository yet. When golden/models/nano and golden/models/nano-encoder
 // are: `#[cfg(feature = "embedded")] mod embedded;`, and this function stays for builds without the feature.

@@ -8,6 +8,9 @@ use super::error::ModelError;
 use super::safetensors::{Dtype, TensorFile};
 use super::source::{ModelSource, SHARD_INDEX, SINGLE_FILE, shards_of, weight_map_of};
 
+/// Whatever gives tensors by name and expected shape, row-major: a model's files, or a trainer's own parameters.
+pub type TensorSource<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, ModelError> + 'a;
+
 /// Tensors of one model.
 #[derive(Debug)]
 pub struct Weights {

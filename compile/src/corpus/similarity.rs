@@ -1,0 +1,138 @@
+//! When two texts say the same: equal or nearly equal after normalisation.
+//!
+//! Normalised means lower case, runs of letters and digits joined by one space. Nearly means a Jaccard index of the two token sets of
+//! at least 9/10, found exactly (no sampling): an inverted index over each text's rarest tokens proposes every possible pair, and each
+//! proposal is counted out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The normalised form of `text`; the trimmed text itself when it has no letter or digit.
+pub(crate) fn normalised(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let words: Vec<&str> =
+        lower.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    if words.is_empty() { text.trim().to_owned() } else { words.join(" ") }
+}
+
+/// For each of `texts`, the index of the first of `others` that is equal or nearly equal to it, and whether it is equal.
+pub(super) fn matches(texts: &[String], others: &[String]) -> Vec<Option<(usize, bool)>> {
+    let mut equal: BTreeMap<&str, usize> = BTreeMap::new();
+    for (place, other) in others.iter().enumerate() {
+        equal.entry(other).or_insert(place);
+    }
+    let index = Index::build(others);
+    texts
+        .iter()
+        .map(|text| {
+            equal
+                .get(text.as_str())
+                .map(|&place| (place, true))
+                .or_else(|| index.nearest(text).map(|place| (place, false)))
+        })
+        .collect()
+}
+
+/// Token sets, each sorted from rare to frequent, and for each token the sets that have it among their rarest.
+struct Index<'a> {
+    rank: BTreeMap<&'a str, u32>,
+    sets: Vec<Vec<u32>>,
+    rare: BTreeMap<u32, Vec<usize>>,
+}
+
+impl<'a> Index<'a> {
+    fn build(texts: &'a [String]) -> Index<'a> {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        let sets: Vec<BTreeSet<&str>> = texts.iter().map(|text| text.split(' ').collect()).collect();
+        sets.iter().flatten().for_each(|token| *counts.entry(token).or_default() += 1);
+        let mut by_count: Vec<(u64, &str)> = counts.into_iter().map(|(token, count)| (count, token)).collect();
+        by_count.sort_unstable();
+        let rank: BTreeMap<&str, u32> = by_count.into_iter().map(|(_, token)| token).zip(0..).collect();
+        let mut ranked: Vec<Vec<u32>> = Vec::with_capacity(sets.len());
+        let mut rare: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (place, set) in sets.iter().enumerate() {
+            let mut tokens: Vec<u32> = set.iter().map(|token| rank[token]).collect();
+            tokens.sort_unstable();
+            tokens[..prefix_len(tokens.len())].iter().for_each(|token| rare.entry(*token).or_default().push(place));
+            ranked.push(tokens);
+        }
+        Index { rank, sets: ranked, rare }
+    }
+
+    fn nearest(&self, text: &str) -> Option<usize> {
+        let set: BTreeSet<&str> = text.split(' ').collect();
+        // Tokens that no indexed text has come first: they are the rarest of all.
+        let unknown = set.iter().filter(|token| !self.rank.contains_key(**token)).count();
+        let mut tokens: Vec<u32> = set.iter().filter_map(|token| self.rank.get(token).copied()).collect();
+        tokens.sort_unstable();
+        let prefix = prefix_len(set.len()).saturating_sub(unknown).min(tokens.len());
+        let proposed: BTreeSet<usize> =
+            tokens[..prefix].iter().filter_map(|token| self.rare.get(token)).flatten().copied().collect();
+        proposed.into_iter().find(|&place| is_near(&tokens, unknown, &self.sets[place]))
+    }
+}
+
+/// Tokens of a set of `len` that must hold one in common with any near set, both sorted by the same order.
+fn prefix_len(len: usize) -> usize {
+    len - (len * NEAR_TENTHS).div_ceil(10) + 1
+}
+
+/// Whether the Jaccard index reaches the threshold; both slices are sorted, `unknown` tokens of the first are in no slice.
+fn is_near(left: &[u32], unknown: usize, right: &[u32]) -> bool {
+    let shared = left.iter().filter(|token| right.binary_search(token).is_ok()).count();
+    let union = left.len() + unknown + right.len() - shared;
+    shared * 10 >= union * NEAR_TENTHS
+}
+
+/// Threshold of the Jaccard index in tenths.
+const NEAR_TENTHS: usize = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| normalised(text)).collect()
+    }
+
+    #[test]
+    fn case_space_and_punctuation_do_not_count() {
+        assert_eq!(normalised("  Hello,\tWORLD!! 42 "), "hello world 42");
+        assert_eq!(normalised(" ?! "), "?!");
+    }
+
+    #[test]
+    fn equal_comes_before_near_and_one_word_of_eleven_is_near() {
+        let others =
+            normal(&["one two three four five six seven eight nine ten eleven", "something else", "Something, else!"]);
+        let texts = normal(&[
+            "something ELSE",
+            "ten eleven one two three four five six seven eight nine twelve",
+            "one two",
+            "nothing",
+        ]);
+        assert_eq!(matches(&texts, &others), [Some((1, true)), Some((0, false)), None, None]);
+    }
+
+    #[test]
+    fn the_index_finds_what_counting_every_pair_finds() {
+        let texts: Vec<String> =
+            crate::generate::texts(5, 400).into_iter().map(|document| normalised(&document.text)).collect();
+        let varied: Vec<String> = texts
+            .iter()
+            .enumerate()
+            .map(
+                |(place, text)| {
+                    if place % 3 == 0 { format!("{text} again") } else { text.replacen(' ', " x ", place % 2) }
+                },
+            )
+            .collect();
+        let set = |text: &str| text.split(' ').map(str::to_owned).collect::<BTreeSet<_>>();
+        let sets: Vec<BTreeSet<String>> = texts.iter().map(|text| set(text)).collect();
+        for (found, text) in matches(&varied, &texts).iter().zip(&varied) {
+            let own = set(text);
+            let near = |other: &BTreeSet<String>| own.intersection(other).count() * 10 >= own.union(other).count() * 9;
+            let expected = texts.iter().position(|other| other == text).or_else(|| sets.iter().position(near));
+            assert_eq!(found.map(|(place, _)| place), expected, "{text}");
+        }
+    }
+}
