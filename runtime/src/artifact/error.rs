@@ -306,12 +306,18 @@ pub enum ArtifactError {
         detail: String,
     },
     /// The replay scored another K.
-    #[error("the replay gives K={found}, manifest.json says K={expected}")]
+    #[error(
+        "the replay gives K={found}, manifest.json says K={expected}; {count} cases were answered otherwise than recorded, the first is {first}"
+    )]
     ReplayScore {
         /// Replayed.
         found: String,
         /// Recorded.
         expected: String,
+        /// How many cases differ.
+        count: usize,
+        /// The first of them, and where its answer parts.
+        first: String,
     },
     /// Cases were answered differently.
     #[error("{count} cases were answered otherwise than recorded, the first is {first}")]

@@ -160,7 +160,9 @@ pub(crate) fn agree(
         });
     }
     let recall_at_k = manifest.eval.recall_at_k.is_some();
-    of_manifest.same("eval.recall_at_k present", &recall_at_k, &plan.recall.is_some())?;
+    // recall@k asks whether a passage has the expected label: it is defined for label packs.
+    let defined = plan.recall.is_some() && plan.eval.metric == "label";
+    of_manifest.same("eval.recall_at_k present", &recall_at_k, &defined)?;
 
     of_manifest.same("eval.cases", &manifest.eval.cases, &plan.eval.cases)?;
     of_manifest.same("eval.metric", &manifest.eval.metric, &plan.eval.metric)?;

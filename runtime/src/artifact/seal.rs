@@ -60,7 +60,7 @@ pub struct Measured {
     pub wilson_high: String,
     /// SHA-256 over every case's tokens and final logits.
     pub replay_digest: String,
-    /// Share of cases whose recalled passages hold the answer; none when recall is off.
+    /// Share of cases whose recalled passages hold the expected label; none without recall or with another metric.
     pub recall_at_k: Option<String>,
     /// Loss of the last step, a decimal string.
     pub final_loss: Option<String>,

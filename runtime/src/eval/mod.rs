@@ -13,6 +13,8 @@
 mod answer;
 mod engine;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod generate;
 mod json;
 mod labels;
@@ -24,9 +26,12 @@ mod pack;
 mod pack_tests;
 mod ppm;
 mod replay;
+mod respond;
 mod run;
 #[cfg(test)]
 mod run_tests;
+#[cfg(test)]
+mod sealed_tests;
 mod statistics;
 mod text;
 
@@ -37,5 +42,6 @@ pub use metric::Metric;
 pub use pack::{Case, Pack};
 pub use ppm::Ppm;
 pub use replay::{CaseResult, Difference, Drift, Outcome, compare, replay_digest};
+pub use respond::{Citation, Responder, Response, ServeError, Served};
 pub use run::run;
 pub use statistics::{effective_cases, k_score, majority, majority_k, wilson};

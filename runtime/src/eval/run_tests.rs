@@ -1,89 +1,11 @@
 //! Replay over a small random Qwen2: equal to a plain computation, and equal whatever runs beside what.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
-
 use super::engine::Engine;
+use super::fixture::{Model, model};
 use super::run::label_tree;
 use super::{AnswerForm, Answerer, Case, EvalError, Metric, Outcome, Pack, compare, generate, run};
-use crate::kernel::{self, Level, SplitMix};
-use crate::model::safetensors::{self, Dtype, f32_bytes};
-use crate::model::{Adapter, AdapterConfig, Decoder, ModelSource, Step, TextTokenizer};
-
-const WORDS: u32 = 40;
-const HIDDEN: usize = 32;
-
-struct Model {
-    decoder: Decoder,
-    tokenizer: TextTokenizer,
-    adapter: Adapter,
-}
-
-/// Two layers, grouped heads, 42 words: `w0` to `w39`, the unknown word, and the end token 41.
-fn model(level: Level) -> Model {
-    let config = format!(
-        r#"{{"architectures":["Qwen2ForCausalLM"],"hidden_size":{HIDDEN},"num_hidden_layers":2,"num_attention_heads":4,
-        "num_key_value_heads":2,"intermediate_size":48,"vocab_size":42,"rms_norm_eps":1e-6,"rope_theta":10000.0,
-        "max_position_embeddings":64,"tie_word_embeddings":true,"eos_token_id":41,"hidden_act":"silu"}}"#
-    );
-    let mut random = SplitMix(7);
-    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-    let mut tensor = |name: &str, shape: &[usize], scale: f32, offset: f32| {
-        let values: Vec<f32> = random.uniforms(shape.iter().product()).iter().map(|x| x * scale + offset).collect();
-        tensors.push((name.to_owned(), shape.to_vec(), f32_bytes(&values)));
-    };
-    tensor("model.embed_tokens.weight", &[42, HIDDEN], 1.0, 0.0);
-    tensor("model.norm.weight", &[HIDDEN], 0.2, 1.0);
-    for layer in 0..2 {
-        for (name, shape) in [
-            ("self_attn.q_proj", [HIDDEN, HIDDEN]),
-            ("self_attn.k_proj", [16, HIDDEN]),
-            ("self_attn.v_proj", [16, HIDDEN]),
-            ("self_attn.o_proj", [HIDDEN, HIDDEN]),
-            ("mlp.gate_proj", [48, HIDDEN]),
-            ("mlp.up_proj", [48, HIDDEN]),
-            ("mlp.down_proj", [HIDDEN, 48]),
-        ] {
-            tensor(&format!("model.layers.{layer}.{name}.weight"), &shape, 0.4, 0.0);
-            if name.ends_with("q_proj") || name.ends_with("k_proj") || name.ends_with("v_proj") {
-                tensor(&format!("model.layers.{layer}.{name}.bias"), &shape[..1], 0.2, 0.0);
-            }
-        }
-        for name in ["input_layernorm", "post_attention_layernorm"] {
-            tensor(&format!("model.layers.{layer}.{name}.weight"), &[HIDDEN], 0.2, 1.0);
-        }
-    }
-    let views: Vec<_> = tensors
-        .iter()
-        .map(|(name, shape, bytes)| (name.as_str(), Dtype::F32, shape.as_slice(), bytes.as_slice()))
-        .collect();
-    let mut vocabulary = String::new();
-    for word in 0..WORDS {
-        write!(vocabulary, "\"w{word}\":{word},").unwrap();
-    }
-    let tokenizer = format!(
-        r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[{{"id":41,"content":"<end>","single_word":false,
-        "lstrip":false,"rstrip":false,"normalized":false,"special":true}}],"normalizer":null,"pre_tokenizer":{{"type":"Whitespace"}},
-        "post_processor":null,"decoder":null,"model":{{"type":"WordLevel","vocab":{{{vocabulary}"<unk>":40}},"unk_token":"<unk>"}}}}"#
-    );
-    let files = [
-        ("config.json", config.into_bytes()),
-        ("model.safetensors", safetensors::write(&views, None).unwrap()),
-        ("tokenizer.json", tokenizer.into_bytes()),
-    ];
-    let files = files.into_iter().map(|(name, bytes)| (name.to_owned(), Cow::Owned(bytes))).collect();
-    let source = ModelSource::from_bytes("test/random", files).unwrap();
-    let decoder = Decoder::load(level, &source).unwrap();
-    let tokenizer = TextTokenizer::load(&source, decoder.config.vocabulary, &decoder.config.eos_ids).unwrap();
-    let config = AdapterConfig::new(4, 8, &["q_proj".to_owned(), "down_proj".to_owned()]).unwrap();
-    let mut random = SplitMix(8);
-    let adapter = Adapter::from_factors(level, &decoder.config, config, &mut |_, target| {
-        let (in_features, out_features) = target.features(&decoder.config);
-        Ok((random.uniforms(4 * in_features), random.uniforms(out_features * 4)))
-    });
-    let adapter = adapter.unwrap();
-    Model { decoder, tokenizer, adapter }
-}
+use crate::kernel::{self, Level};
+use crate::model::Step;
 
 fn labels() -> Vec<String> {
     ["w1 w2 w3", "w1 w2 w4", "w5", "w1 w2", "w6 w7 w8 w9", "w6 w7 w10"].map(str::to_owned).to_vec()

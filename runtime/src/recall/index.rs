@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RecallError, limits};
+use super::{Hit, RecallError, limits};
 use crate::kernel::{self, Level};
 
 /// One training row as it can be cited.
@@ -73,6 +73,12 @@ impl RecallIndex {
     /// All vectors, `[P, D]`.
     pub fn vectors(&self) -> &[f32] {
         &self.vectors
+    }
+
+    /// What a prompt sees of search hits, best first: each passage's text, a line feed, its answer.
+    pub fn context(&self, hits: &[Hit]) -> Vec<String> {
+        let passages = hits.iter().filter_map(|hit| self.passages.get(hit.index));
+        passages.map(|passage| format!("{}\n{}", passage.text, passage.answer)).collect()
     }
 
     /// All passages, in training order.

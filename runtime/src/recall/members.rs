@@ -170,7 +170,7 @@ mod tests {
         check(|members| swap(&mut members.config, ":3", ":3.0"), "recall_malformed");
         check(|members| members.config.push(b'\n'), "recall_not_canonical");
         check(|members| members.passages.clear(), "recall_empty");
-        check(|members| drop(members.passages.pop()), "recall_torn_line");
+        check(|members| members.passages.truncate(members.passages.len() - 1), "recall_torn_line");
         check(|members| members.passages.push(b'\n'), "recall_malformed");
         check(|members| swap(&mut members.passages, "\"id\":\"b\"", "\"id\":\"a\""), "recall_duplicate_id");
         check(|members| swap(&mut members.passages, "\"id\":\"b\"", "\"id\":\"\""), "recall_empty_field");
@@ -188,7 +188,7 @@ mod tests {
             |members| members.vectors = tensor("vectors", &[3, 2], &[1.0, 0.0, f32::NAN, 0.8, 0.0, -1.0]),
             "recall_not_unit",
         );
-        check(|members| drop(members.vectors.pop()), "model.tensor-offsets");
+        check(|members| members.vectors.truncate(members.vectors.len() - 1), "model.tensor-offsets");
         check(
             |members| {
                 let bytes = safetensors::f32_bytes(&vectors);

@@ -170,7 +170,7 @@ mod tests {
         #[test]
         fn nearest_is_a_stable_sort_cut_at_k(scores in proptest::collection::vec(-3..3_i8, 0..40), k in 0..12_usize, skip in 0..5_usize) {
             let scores: Vec<f32> = scores.into_iter().map(f32::from).collect();
-            let exclude = |row: usize| skip != 0 && row % skip == 0;
+            let exclude = |row: usize| skip != 0 && row.is_multiple_of(skip);
             let mut wanted: Vec<usize> = (0..scores.len()).filter(|row| !exclude(*row)).collect();
             wanted.sort_by(|left, right| scores[*right].total_cmp(&scores[*left]));
             wanted.truncate(k);

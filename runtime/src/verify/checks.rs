@@ -7,6 +7,7 @@ use crate::artifact::{ArtifactError, ArtifactFile, Member, MemberDigest, Opened,
 use crate::eval::Outcome as Replay;
 use crate::kernel::Level;
 use crate::model::ModelSource;
+use crate::recall::{RecallIndex, RecallMembers};
 
 use super::models::{ModelPlaces, Role};
 use super::replay::{recorded, replay};
@@ -153,7 +154,23 @@ pub fn check_members(opened: &Opened) -> Result<(), ArtifactError> {
     of_summary("eval.k", &summary.k, outcome.k.to_string())?;
     of_summary("eval.wilson_low", &summary.wilson_low, outcome.wilson.0.to_string())?;
     of_summary("eval.wilson_high", &summary.wilson_high, outcome.wilson.1.to_string())?;
-    of_summary("eval.replay_digest", &summary.replay_digest, outcome.replay_digest)
+    of_summary("eval.replay_digest", &summary.replay_digest, outcome.replay_digest)?;
+    check_recall(opened)
+}
+
+/// The index, if there is one, is sound and as large as the plan says.
+fn check_recall(opened: &Opened) -> Result<(), ArtifactError> {
+    let Some(plan) = &opened.plan.recall else { return Ok(()) };
+    let members = RecallMembers {
+        config: opened.file.read(Member::RecallConfig)?,
+        vectors: opened.file.read(Member::RecallVectors)?,
+        passages: opened.file.read(Member::RecallPassages)?,
+    };
+    // Any level will do: none shows in the bits.
+    let index = RecallIndex::parse(Level::detect(), &members)
+        .map_err(|error| ArtifactError::Eval { detail: error.to_string() })?;
+    let (member, other) = (Member::RecallPassages.name(), Member::Plan.name());
+    same(member, "number of passages", index.passages().len().to_string(), other, plan.passages.to_string())
 }
 
 /// Check 2: base, encoder if recall is on, and the adapter, which the artifact carries.

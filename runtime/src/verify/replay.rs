@@ -1,7 +1,7 @@
 //! Check 5: the eval pack is answered again, and every token, every logit bit, every score and K must come out as recorded.
 
 use crate::artifact::{ArtifactError, Member, Opened};
-use crate::eval::{self, Outcome, Pack};
+use crate::eval::{self, Drift, Outcome, Pack};
 use crate::kernel::Level;
 use crate::model::{Adapter, Decoder, ModelSource, TextTokenizer};
 
@@ -12,7 +12,9 @@ use super::models::{Role, refusal};
 pub struct Replayed {
     /// The replay of this machine.
     pub outcome: Outcome,
-    /// How it differs from the recorded one; none if it does not.
+    /// Every case that was answered otherwise than recorded.
+    pub drifts: Vec<Drift>,
+    /// What to refuse for; none if nothing differs.
     pub difference: Option<ArtifactError>,
 }
 
@@ -39,8 +41,9 @@ pub fn replay(
         ArtifactError::ModelUnreadable { role, repo, detail: error.to_string() }
     })?;
     let outcome = eval::run(&decoder, &tokenizer, Some(&adapter), &pack, progress).map_err(eval_refusal)?;
-    let difference = difference(opened, &recorded, &outcome);
-    Ok(Replayed { outcome, difference })
+    let drifts = eval::compare(&recorded.results, &outcome.results);
+    let difference = difference(opened, &drifts, &outcome);
+    Ok(Replayed { outcome, drifts, difference })
 }
 
 /// The pack and its recorded replay.
@@ -50,15 +53,17 @@ pub(super) fn recorded(opened: &Opened) -> Result<(Pack, Outcome), ArtifactError
     Ok((pack, outcome))
 }
 
-fn difference(opened: &Opened, recorded: &Outcome, replayed: &Outcome) -> Option<ArtifactError> {
+/// What to refuse for: K first, then the cases, then the digest, which covers whatever is left.
+fn difference(opened: &Opened, drifts: &[Drift], replayed: &Outcome) -> Option<ArtifactError> {
     let summary = &opened.manifest.eval;
     let found = replayed.k.to_string();
+    let (count, first) = (drifts.len(), drifts.first().map(Drift::to_string));
     if found != summary.k {
-        return Some(ArtifactError::ReplayScore { found, expected: summary.k.clone() });
+        let (expected, first) = (summary.k.clone(), first.unwrap_or_else(|| "none".to_owned()));
+        return Some(ArtifactError::ReplayScore { found, expected, count, first });
     }
-    let drifts = eval::compare(&recorded.results, &replayed.results);
-    if let Some(first) = drifts.first() {
-        return Some(ArtifactError::ReplayCase { count: drifts.len(), first: first.to_string() });
+    if let Some(first) = first {
+        return Some(ArtifactError::ReplayCase { count, first });
     }
     if replayed.replay_digest != summary.replay_digest {
         let (found, expected) = (replayed.replay_digest.clone(), summary.replay_digest.clone());

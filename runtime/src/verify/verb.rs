@@ -114,7 +114,7 @@ pub fn replay(
         Err(error) => return refuse(&error, options.json, out, talk),
     };
     let summary = &opened.manifest.eval;
-    let Replayed { outcome, difference } = &replayed;
+    let Replayed { outcome, drifts, difference } = &replayed;
     let gate = below_gate(&opened, options.gate);
     let failure = difference.as_ref().or(gate.as_ref());
     let exit = failure.map_or(Exit::Done, Exit::of);
@@ -129,6 +129,7 @@ pub fn replay(
             "gate": summary.gate,
             "replay_digest": outcome.replay_digest,
             "recorded_digest": summary.replay_digest,
+            "drifts": drifts.iter().map(|drift| json!({ "id": drift.id, "difference": drift.to_string() })).collect::<Vec<_>>(),
             "error": failure.map(render::refusal),
         });
         write_json(out, &result)?;
@@ -137,6 +138,9 @@ pub fn replay(
         let met = k >= summary.gate;
         writeln!(out, "{:<10}{} cases   {}", "replay:", outcome.results.len(), render::score(&k, &summary.gate, met))?;
         writeln!(out, "{:<10}{}", "digest:", outcome.replay_digest)?;
+        for drift in drifts {
+            writeln!(out, "{:<10}{drift}", "drift:")?;
+        }
         match failure {
             Some(error) => writeln!(out, "{:<10}{error}", "FAIL")?,
             None => writeln!(out, "{:<10}every case as recorded, bit for bit", "PASS")?,
