@@ -235,7 +235,7 @@ impl<'a> Grounded<'a> {
         let mut rows = Rows { train: Vec::new(), eval: Vec::new(), dropped: 0 };
         for (index, row) in self.corpus.train.iter().enumerate() {
             let context = match recalled {
-                Some((recall, _)) => recall.context(&recall.of_training_row(index)?),
+                Some((recall, _)) => recall.index.context(&recall.of_training_row(index)?),
                 None => Vec::new(),
             };
             match self.render_row(row, &context)? {
@@ -245,7 +245,7 @@ impl<'a> Grounded<'a> {
         }
         for (index, row) in self.corpus.eval.iter().enumerate() {
             let context = match recalled {
-                Some((recall, hits)) => recall.context(&hits[index]),
+                Some((recall, hits)) => recall.index.context(&hits[index]),
                 None => Vec::new(),
             };
             match self.render_row(row, &context)? {

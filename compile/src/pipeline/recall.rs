@@ -74,12 +74,6 @@ impl Recall {
             .map(|query| Ok(self.index.search(self.level, query, self.k, &|_| false)?))
             .collect()
     }
-
-    /// What a prompt sees of these hits, best first: the passage's text, and its answer on the next line.
-    pub fn context(&self, hits: &[Hit]) -> Vec<String> {
-        let passage = |hit: &Hit| &self.index.passages()[hit.index];
-        hits.iter().map(passage).map(|passage| format!("{}\n{}", passage.text, passage.answer)).collect()
-    }
 }
 
 fn embed(encoder: &Encoder, tokenizer: &TextTokenizer, rows: &[Row]) -> Result<Vec<f32>, CompileError> {
