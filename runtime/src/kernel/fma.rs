@@ -130,6 +130,10 @@ mod tests {
             1.0 - f32::EPSILON / 2.0,
             f32::from_bits(0x1a80_0001),
             f32::from_bits(0x5f80_0001),
+            // Rounding the sum of these first to f64 makes a tie: 24929 · 673 = 2^24 + 1, and 2^-100.
+            24_929.0 / 16_777_216.0,
+            673.0,
+            f32::from_bits(0x0d80_0000),
         ];
         for a in special {
             for b in special {
