@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use tokenizers::PostProcessor;
 use tokenizers::tokenizer::{Tokenizer, TruncationDirection};
+use tokenizers::{ModelWrapper, PostProcessor};
 
 use super::error::ModelError;
 use super::source::{ModelSource, TOKENIZER};
@@ -16,12 +16,21 @@ pub struct TextTokenizer {
 }
 
 impl TextTokenizer {
-    /// Reads a tokenizer.json.
+    /// Reads a tokenizer.json. One that samples (BPE dropout and kin) is refused: it gives a text different ids each time.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
         let mut inner = Tokenizer::from_bytes(bytes).map_err(failed)?;
+        let sampled = match inner.get_model() {
+            ModelWrapper::BPE(model) => model.dropout.is_some_and(|dropout| dropout > 0.0),
+            ModelWrapper::Unigram(model) => model.alpha.is_some_and(|alpha| alpha != 0.0) || model.nbest_size.is_some(),
+            ModelWrapper::WordPiece(_) | ModelWrapper::WordLevel(_) => false,
+        };
+        if sampled {
+            let detail = "it samples its segmentation (dropout, alpha or nbest_size), expected one answer for one text";
+            return Err(ModelError::Tokenizer { detail: detail.to_owned() });
+        }
         inner.with_padding(None);
         inner.with_truncation(None).map_err(failed)?;
         Ok(Self { inner })

@@ -234,6 +234,10 @@ fn tokenizers_that_do_not_match() {
     refused(tokenizer.check(9, &[]), "model.tokenizer-vocabulary", &["largest id is 9", "vocabulary of 9"]);
     refused(tokenizer.check(10, &[5]), "model.tokenizer-special", &["id 5"]);
     refused(TextTokenizer::from_bytes(b"{}"), "model.tokenizer", &[]);
+    let random = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": {"type": "BPE", "dropout": 0.1, "vocab": {"a": 0}, "merges": []}});
+    refused(TextTokenizer::from_bytes(random.to_string().as_bytes()), "model.tokenizer", &["dropout"]);
     refused(TextTokenizer::load(&tiny(), 50, &[]), "model.file-missing", &["tokenizer.json"]);
 }
 
