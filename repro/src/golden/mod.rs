@@ -1,1 +1,3 @@
 //! Writers of everything under golden/.
+
+pub mod refused;
