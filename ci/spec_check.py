@@ -119,12 +119,11 @@ def main(arguments):
         code = json.loads(path.with_suffix(".json").read_text())["code"]
         try:
             check(path.read_bytes(), key)
-            need(code in ours, f"{path.name} passed")
-            passed.append(path.stem)
         except (ValueError, KeyError, IndexError, TypeError, struct.error):
-            if sys.exc_info()[1].args == (f"{path.name} passed",):
-                raise
             refused += 1
+            continue
+        need(code in ours, f"{path.name} passed")
+        passed.append(path.stem)
     print(f"spec example: CID and five MACs as recorded; refused: {refused}; left to field rules: {len(passed)}")
     return 0
 

@@ -27,7 +27,10 @@ const WITHOUT_VECTOR: &[(&str, &str)] = &[
     ("model_unreadable", "about the machine: tests/verify.rs"),
     ("replay_score", "needs a base to replay on: tests/verify.rs"),
     ("replay_case", "needs a base to replay on: tests/verify.rs"),
-    ("replay_digest", "check 1 holds the recorded digest to the recorded answers, so only a fault of the program shows it"),
+    (
+        "replay_digest",
+        "check 1 holds the recorded digest to the recorded answers, so only a fault of the program shows it",
+    ),
     ("gate_not_met", "only with --gate: tests/verify.rs"),
     ("audit_line", "about the audit log: artifact::audit tests"),
     ("audit_truncated", "about the audit log: artifact::audit tests"),

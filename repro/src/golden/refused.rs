@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use kolm_runtime::artifact::{
-    AdapterBody, BaseBody, Content, EvalBody, Lineage, ManifestBody, Measured, OperatorKey, Plan, Receipt, Task, TaskBody,
-    Timestamp, Tool, canonical, cid, encode, hex, seal, sha256_hex,
+    AdapterBody, BaseBody, Content, EvalBody, Lineage, ManifestBody, Measured, OperatorKey, Plan, Receipt, Task,
+    TaskBody, Timestamp, Tool, canonical, cid, encode, hex, seal, sha256_hex,
 };
 use kolm_runtime::eval::{Case, CaseResult, Metric, Outcome, Pack, Ppm};
 use kolm_runtime::model::AdapterConfig;
@@ -84,22 +84,67 @@ fn containers() -> Vec<Vector> {
     let adapter = whole.windows(12).position(|window| window == b"data_offsets").expect("the adapter has a header");
     vec![
         vector("empty", "not_an_artifact", "no bytes at all", Vec::new()),
-        vector("not-a-zip", "not_an_artifact", "some other file", b"GGUF\x03\0\0\0 is another format, and long enough".to_vec()),
+        vector(
+            "not-a-zip",
+            "not_an_artifact",
+            "some other file",
+            b"GGUF\x03\0\0\0 is another format, and long enough".to_vec(),
+        ),
         vector("leading-byte", "not_an_artifact", "a byte before the first header", [b"\n", &whole[..]].concat()),
-        vector("other-zip", "not_an_artifact", "a ZIP whose first entry is something else", zip(&[("a.txt".to_owned(), b"a".to_vec())])),
+        vector(
+            "other-zip",
+            "not_an_artifact",
+            "a ZIP whose first entry is something else",
+            zip(&[("a.txt".to_owned(), b"a".to_vec())]),
+        ),
         vector("cut-in-a-member", "truncated", "the file ends inside a member", cut(whole.len() / 4)),
         vector("cut-by-one-byte", "truncated", "the end record lacks its last byte", cut(whole.len() - 1)),
         vector("trailing-byte", "trailing_bytes", "a byte after the end record", [&whole[..], b"\0"].concat()),
-        vector("member-too-large", "too_large", "the manifest claims 16 MiB", patched(18, &[0, 0, 0, 1, 0, 0, 0, 1])[..200].to_vec()),
+        vector(
+            "member-too-large",
+            "too_large",
+            "the manifest claims 16 MiB",
+            patched(18, &[0, 0, 0, 1, 0, 0, 0, 1])[..200].to_vec(),
+        ),
         vector("method-deflated", "container_encoding", "compression method 8", patched(8, &[8])),
         vector("other-time", "container_encoding", "an entry with a time of day", patched(10, &[1])),
-        vector("directory-differs", "container_encoding", "the central directory states another name", patched(directory + 46, b"T")),
-        vector("member-unknown", "member_unknown", "a member the format does not have", with(&|entries| entries.push(("notes.txt".to_owned(), b"hello".to_vec())))),
-        vector("member-outside", "member_unknown", "a member whose path leaves the folder", with(&|entries| entries[2].0 = "../task.json".to_owned())),
-        vector("member-duplicate", "member_duplicate", "task.json is there twice", with(&|entries| entries.insert(3, entries[2].clone()))),
+        vector(
+            "directory-differs",
+            "container_encoding",
+            "the central directory states another name",
+            patched(directory + 46, b"T"),
+        ),
+        vector(
+            "member-unknown",
+            "member_unknown",
+            "a member the format does not have",
+            with(&|entries| entries.push(("notes.txt".to_owned(), b"hello".to_vec()))),
+        ),
+        vector(
+            "member-outside",
+            "member_unknown",
+            "a member whose path leaves the folder",
+            with(&|entries| entries[2].0 = "../task.json".to_owned()),
+        ),
+        vector(
+            "member-duplicate",
+            "member_duplicate",
+            "task.json is there twice",
+            with(&|entries| entries.insert(3, entries[2].clone())),
+        ),
         vector("member-order", "member_order", "plan.json before task.json", with(&|entries| entries.swap(2, 3))),
-        vector("member-missing", "member_missing", "no training trace", with(&|entries| drop(entries.pop()))),
-        vector("content-damaged", "member_checksum", "a byte of the adapter changed, its CRC-32 did not", patched(adapter, b"X")),
+        vector(
+            "member-missing",
+            "member_missing",
+            "no training trace",
+            with(&|entries| entries.truncate(entries.len() - 1)),
+        ),
+        vector(
+            "content-damaged",
+            "member_checksum",
+            "a byte of the adapter changed, its CRC-32 did not",
+            patched(adapter, b"X"),
+        ),
     ]
 }
 
@@ -119,16 +164,51 @@ fn json_texts() -> Vec<Vector> {
         draft.resealed()
     };
     vec![
-        vector("json-cut", "json_syntax", "plan.json lacks its last brace", plan("}}", "}")),
-        vector("json-key-twice", "json_duplicate_key", "plan.json says the seed twice", plan("\"seed\":\"0\"", "\"seed\":\"0\",\"seed\":\"0\"")),
+        vector("json-comma", "json_syntax", "a comma too many", plan("{\"adapter\"", "{,\"adapter\"")),
+        vector(
+            "json-key-twice",
+            "json_duplicate_key",
+            "plan.json says the seed twice",
+            plan("\"seed\":\"0\"", "\"seed\":\"0\",\"seed\":\"0\""),
+        ),
         vector("json-fraction", "json_float", "a rank of 2.0", plan("\"rank\":2", "\"rank\":2.0")),
-        vector("json-integer-beyond-2-53", "json_integer", "a size of 2^53 + 1", plan("\"size\":26", "\"size\":9007199254740993")),
-        vector("json-unknown-field", "json_schema", "a field the plan does not have", plan("{\"adapter\"", "{\"aaa\":1,\"adapter\"")),
-        vector("json-null-left-out", "json_schema", "a field that must be null is left out", plan(",\"recall\":null", "")),
+        vector(
+            "json-integer-beyond-2-53",
+            "json_integer",
+            "a size of 2^53 + 1",
+            plan("\"size\":26", "\"size\":9007199254740993"),
+        ),
+        vector(
+            "json-unknown-field",
+            "json_schema",
+            "a field the plan does not have",
+            plan("{\"adapter\"", "{\"aaa\":1,\"adapter\""),
+        ),
+        vector(
+            "json-null-left-out",
+            "json_not_canonical",
+            "a field that must be null is left out",
+            plan(",\"recall\":null", ""),
+        ),
         vector("json-space", "json_not_canonical", "a space after a colon", plan("\"seed\":", "\"seed\": ")),
-        vector("json-escape", "json_not_canonical", "an escape where the letter itself stands", plan("\"num-1\"", "\"num\\u002d1\"")),
-        vector("json-line-without-end", "json_syntax", "the eval pack lacks its last line feed", pack(&|text| text.trim_end().to_owned())),
-        vector("json-line-crlf", "json_not_canonical", "the eval pack's lines end in CR LF", pack(&|text| text.replace('\n', "\r\n"))),
+        vector(
+            "json-escape",
+            "json_not_canonical",
+            "an escape where the letter itself stands",
+            plan("\"num-1\"", "\"num\\u002d1\""),
+        ),
+        vector(
+            "json-line-without-end",
+            "json_syntax",
+            "the eval pack lacks its last line feed",
+            pack(&|text| text.trim_end().to_owned()),
+        ),
+        vector(
+            "json-line-crlf",
+            "json_not_canonical",
+            "the eval pack's lines end in CR LF",
+            pack(&|text| text.replace('\n', "\r\n")),
+        ),
     ]
 }
 
@@ -142,7 +222,13 @@ fn values() -> Vec<Vector> {
     vec![
         field("value-format-2", "a format of the future", "plan.json", "/format", json!("kolm-plan-2")),
         field("value-revision-main", "a branch where a commit belongs", "plan.json", "/base/revision", json!("main")),
-        field("value-path-outside", "a model file outside its folder", "plan.json", "/base/files/0/path", json!("../config.json")),
+        field(
+            "value-path-outside",
+            "a model file outside its folder",
+            "plan.json",
+            "/base/files/0/path",
+            json!("../config.json"),
+        ),
         field("value-rank-0", "an adapter of rank 0", "plan.json", "/adapter/rank", json!(0)),
         field("value-gate-above-1", "a gate that nothing reaches", "plan.json", "/eval/gate", json!("1.500000")),
         field("value-met-lies", "met is true although K is below the gate", MANIFEST, "/eval/met", json!(true)),
@@ -166,7 +252,12 @@ fn agreements() -> Vec<Vector> {
         other("rank-differs", "PEFT's configuration has another rank", "adapter/adapter_config.json", "/r", json!(3)),
         other("k-differs", "K is not that of the recorded answers", MANIFEST, "/eval/k", json!("0.250000")),
         other("cases-differ", "the plan has more cases than the pack", "plan.json", "/eval/cases", json!(3)),
-        vector("receipt-date-differs", "members_disagree", "the receipt has another date than the manifest", receipt.bytes()),
+        vector(
+            "receipt-date-differs",
+            "members_disagree",
+            "the receipt has another date than the manifest",
+            receipt.bytes(),
+        ),
         vector("pack-empty", "eval", "an eval pack without cases", empty.resealed()),
     ]
 }
@@ -308,7 +399,9 @@ impl Draft {
             base: BaseBody {
                 files: serde_json::from_value(plan["base"]["files"].clone())
                     .ok()
-                    .filter(|files: &Vec<kolm_runtime::model::FileIdentity>| files.iter().all(|file| file.size < 1 << 53))
+                    .filter(|files: &Vec<kolm_runtime::model::FileIdentity>| {
+                        files.iter().all(|file| file.size < 1 << 53)
+                    })
                     .unwrap_or_default(),
                 repo: string(&plan["base"]["repo"]),
                 revision: string(&plan["base"]["revision"]),
@@ -472,7 +565,8 @@ fn pretty(value: &Value) -> Vec<u8> {
 }
 
 const KEY: [u8; 32] = [
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30,
+    31,
 ];
 const MANIFEST: &str = "manifest.json";
 const RECEIPT: &str = "receipt.json";
