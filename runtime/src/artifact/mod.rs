@@ -48,7 +48,7 @@ pub use plan::{
     EvalPlan, Overlong, Plan, Pooling, RecallPlan, RecallUse, Rows, Schedule, SplitMethod, SplitPlan, TemplatePlan,
     TemplateSource, TrainPlan, WeightType,
 };
-pub use receipt::{Lineage, Receipt, Step};
+pub use receipt::{AdapterBody, BaseBody, EvalBody, Lineage, ManifestBody, Receipt, Step, TaskBody};
 pub use rules::{ppm, show_ppm};
 pub use seal::{Content, Measured, RecallContent, seal};
 pub use task::Task;
