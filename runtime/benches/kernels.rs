@@ -2,7 +2,8 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kolm_runtime::kernel::{
-    KeyValue, Level, PackedMatrix, SplitMix, attend_causal, product, product_transposed, rms_norm, silu_multiply, softmax,
+    KeyValue, Level, PackedMatrix, SplitMix, attend_causal, product, product_transposed, rms_norm, silu_multiply,
+    softmax,
 };
 
 /// `[M, K, N]`: a cube, prefill and decode of a 0.5B model's MLP, a step of a small configuration.

@@ -44,7 +44,6 @@ fn shape(layers: usize) -> DecoderShape {
         heads: 4,
         kv_heads: 2,
         head_dim: 4,
-        intermediate: 20,
         vocabulary: 17,
         eps: 1e-5,
         theta: 100.0,

@@ -15,7 +15,6 @@ pub(crate) struct DecoderShape {
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
-    pub(crate) intermediate: usize,
     pub(crate) vocabulary: usize,
     pub(crate) eps: f64,
     pub(crate) theta: f64,

@@ -62,6 +62,18 @@ impl Opened {
         self.file.members().map(|member| self.file.digest(member)).collect()
     }
 
+    /// The content of a hashed member, compared with `manifest.hashes`: what is used is what was checked, even if the file
+    /// changes meanwhile.
+    ///
+    /// # Errors
+    /// `MemberHash`, and as `ArtifactFile::read`.
+    pub fn read(&self, member: Member) -> Result<Vec<u8>, ArtifactError> {
+        let bytes = self.file.read(member)?;
+        let (name, found) = (member.name(), sha256_hex(&bytes));
+        let expected = self.manifest.hashes.get(name).cloned().unwrap_or_default();
+        if found == expected { Ok(bytes) } else { Err(ArtifactError::MemberHash { name, found, expected }) }
+    }
+
     /// What the receipt must bind, from the digests as read.
     pub fn lineage(&self, digests: &[MemberDigest]) -> Lineage {
         let hashes = digests.iter().map(|digest| (digest.member.name().to_owned(), digest.sha256.clone())).collect();

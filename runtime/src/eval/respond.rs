@@ -89,10 +89,10 @@ impl Served {
         }
         let decoder = Decoder::load(level, base)?;
         let tokenizer = TextTokenizer::load(base, decoder.config.vocabulary, &decoder.config.eos_ids)?;
-        let adapter_config = opened.file.read(Member::AdapterConfig)?;
-        let adapter_model = opened.file.read(Member::AdapterModel)?;
+        let adapter_config = opened.read(Member::AdapterConfig)?;
+        let adapter_model = opened.read(Member::AdapterModel)?;
         let adapter = Adapter::from_files(level, &decoder.config, &adapter_config, adapter_model)?;
-        let form = AnswerForm::of(&Pack::parse(&opened.file.read(Member::EvalPack)?)?);
+        let form = AnswerForm::of(&Pack::parse(&opened.read(Member::EvalPack)?)?);
         let grounding = Grounding::load(level, opened, encoder)?;
         let template = template(opened, base)?;
         Ok(Served { decoder, tokenizer, adapter, template, form, grounding })
@@ -120,9 +120,9 @@ impl Grounding {
         };
         let tokenizer = TextTokenizer::load(source, encoder.config.vocabulary, &[])?;
         let members = RecallMembers {
-            config: opened.file.read(Member::RecallConfig)?,
-            vectors: opened.file.read(Member::RecallVectors)?,
-            passages: opened.file.read(Member::RecallPassages)?,
+            config: opened.read(Member::RecallConfig)?,
+            vectors: opened.read(Member::RecallVectors)?,
+            passages: opened.read(Member::RecallPassages)?,
         };
         let index = RecallIndex::parse(level, &members)?;
         let k = usize::try_from(plan.k).unwrap_or(usize::MAX);

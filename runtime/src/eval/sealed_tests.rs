@@ -7,7 +7,7 @@ use super::fixture::{self, Files, Model};
 use super::{Case, Metric, Outcome, Pack, Ppm, Served, run};
 use crate::artifact::{
     AdapterPlan, Architecture, ArtifactFile, BasePlan, Columns, Content, CorpusFile, CorpusPlan, CorpusRole,
-    Duplicates, EncoderPlan, EvalPlan, Measured, Opened, OperatorKey, Overlong, Plan, Pooling, RecallContent,
+    Duplicates, EncoderPlan, EvalPlan, Measured, Member, Opened, OperatorKey, Overlong, Plan, Pooling, RecallContent,
     RecallPlan, RecallUse, Rows, Schedule, SplitMethod, SplitPlan, Task, TemplatePlan, TemplateSource, Timestamp, Tool,
     TrainPlan, WeightType, encode, seal,
 };
@@ -273,6 +273,23 @@ fn an_artifact_below_its_gate_or_without_its_encoder_does_not_serve() {
     assert_eq!(load(&sealed, false), Some("encoder_absent"));
     sealed.content.plan.eval.gate = "1.000000".to_owned();
     assert_eq!(load(&sealed, true), Some("gate_not_met"));
+}
+
+#[test]
+fn members_other_than_the_manifest_lists_are_not_served() {
+    let sealed = sealed(RecallUse::Cite);
+    let load = |member: Member| {
+        let mut members = seal(&sealed.content, &sealed.measured, &key()).unwrap();
+        let mut bytes = members.remove(member).unwrap();
+        *bytes.iter_mut().rev().nth(3).unwrap() ^= 1;
+        members.insert(member, bytes);
+        let opened = Opened::new(ArtifactFile::from_bytes(encode(&members).unwrap()).unwrap()).unwrap();
+        let served = Served::load(Level::detect(), &opened, &sealed.model.source, Some(&sealed.encoder));
+        served.err().map(|error| error.code())
+    };
+    for member in [Member::AdapterConfig, Member::AdapterModel, Member::EvalPack, Member::RecallVectors] {
+        assert_eq!(load(member), Some("member_hash"), "{}", member.name());
+    }
 }
 
 #[test]

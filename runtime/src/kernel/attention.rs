@@ -23,6 +23,7 @@ use super::softmax::softmax_row;
 /// # Panics
 ///
 /// Where the shapes do not fit or a query's own position is not yet in `kv`.
+#[expect(clippy::too_many_arguments, reason = "the formula's own letters; a struct would only rename them")]
 pub fn attend_causal(
     level: Level,
     q: &[f32],
@@ -35,7 +36,13 @@ pub fn attend_causal(
 ) {
     let rows = q.len().checked_div(heads * kv.head_dim()).unwrap_or(0);
     assert!(first_position + rows <= kv.len(), "keys up to position {}", first_position + rows);
-    attend(level, Queries { q, kv, heads, scale, visible: Visible::UpTo(first_position + 1) }, rows, out, probabilities);
+    attend(
+        level,
+        Queries { q, kv, heads, scale, visible: Visible::UpTo(first_position + 1) },
+        rows,
+        out,
+        probabilities,
+    );
 }
 
 /// Attends from each of `tokens` rows to all of them; q, k, v and out are `[tokens, heads * head_dim]`.
@@ -45,6 +52,7 @@ pub fn attend_causal(
 /// # Panics
 ///
 /// Where the shapes do not fit.
+#[expect(clippy::too_many_arguments, reason = "the formula's own letters; a struct would only rename them")]
 pub fn attend_full(
     level: Level,
     q: &[f32],
@@ -106,7 +114,13 @@ fn attend(level: Level, queries: Queries<'_>, rows: usize, out: &mut [f32], prob
     }
     let blocks = rows.div_ceil(TASK_ROWS);
     let mut tasks: Vec<Task<'_>> = (0..blocks * heads)
-        .map(|i| Task { queries, head: i % heads, first_row: i / heads * TASK_ROWS, out: Vec::new(), saved: Vec::new() })
+        .map(|i| Task {
+            queries,
+            head: i % heads,
+            first_row: i / heads * TASK_ROWS,
+            out: Vec::new(),
+            saved: Vec::new(),
+        })
         .collect();
     for (i, part) in out.chunks_exact_mut(head_dim).enumerate() {
         tasks[i / heads / TASK_ROWS * heads + i % heads].out.push(part);
@@ -171,7 +185,7 @@ impl WithLanes for Run<'_> {
         if self.scratch.scores.len() < rows * stride {
             self.scratch.scores.resize(rows * stride, 0.0);
         }
-        self.scratch.packed.resize(BLOCK * ROWS, 0.0);
+        self.scratch.packed.resize(BLOCK * TASK_ROWS.next_multiple_of(ROWS), 0.0);
         if rows == 1 {
             self.scores::<L, 1, 32>(lanes);
             self.normalise::<L::Fma>();
@@ -191,27 +205,33 @@ impl Run<'_> {
         let Queries { q, kv, heads, visible, .. } = self.task.queries;
         let (head_dim, stride) = (kv.head_dim(), kv.key_stride());
         let keys = kv.keys(self.task.head / (heads / kv.kv_heads()));
-        let rows = self.task.out.len();
-        for group in (0..rows).step_by(R) {
-            let count = R.min(rows - group);
-            let first = self.task.first_row + group;
-            let seen = visible.of(first + count - 1);
-            for d in (0..head_dim).step_by(BLOCK) {
-                let depth = BLOCK.min(head_dim - d);
-                let packed = &mut self.scratch.packed[..depth * R];
+        let (rows, first) = (self.task.out.len(), self.task.first_row);
+        for d in (0..head_dim).step_by(BLOCK) {
+            let depth = BLOCK.min(head_dim - d);
+            let packed = &mut self.scratch.packed[..rows.div_ceil(R) * R * depth];
+            for (group, packed) in packed.chunks_exact_mut(R * depth).enumerate() {
                 let (columns, _) = packed.as_chunks_mut::<R>();
                 for r in 0..R {
-                    let row = first + r.min(count - 1);
+                    let row = first + (group * R + r).min(rows - 1);
                     let source = &q[(row * heads + self.task.head) * head_dim + d..][..depth];
                     for (out, x) in columns.iter_mut().zip(source) {
                         out[r] = *x;
                     }
                 }
-                let scores = &mut self.scratch.scores[group * stride..(group + count) * stride];
-                for key in (0..seen).step_by(C) {
+            }
+            // One tile of keys stays in the nearest cache while every group of rows passes over it.
+            for key in (0..visible.of(first + rows - 1)).step_by(C) {
+                let groups = self.scratch.scores.chunks_mut(R * stride).zip(packed.chunks_exact(R * depth));
+                for (group, (scores, packed)) in groups.enumerate() {
+                    let last = rows.min(group * R + R) - 1;
+                    if key >= visible.of(first + last) {
+                        continue;
+                    }
+                    let (columns, _) = packed.as_chunks::<R>();
                     let mut sums = [0.0f32; MAX_TILE];
                     tile_strided::<L, R, C>(lanes, columns, &keys[d * stride + key..], stride, &mut sums);
-                    for (sums, scores) in sums.chunks_exact(C).zip(scores.chunks_exact_mut(stride)) {
+                    let count = last + 1 - group * R;
+                    for (sums, scores) in sums.chunks_exact(C).zip(scores.chunks_exact_mut(stride)).take(count) {
                         let scores = &mut scores[key..key + C];
                         if d == 0 {
                             scores.copy_from_slice(sums);
@@ -251,18 +271,21 @@ impl Run<'_> {
         let Queries { kv, heads, visible, .. } = self.task.queries;
         let (head_dim, stride, key_stride) = (kv.head_dim(), kv.value_stride(), kv.key_stride());
         let values = kv.values(self.task.head / (heads / kv.kv_heads()));
-        for (group, out) in self.task.out.chunks_mut(R).enumerate() {
-            let first = self.task.first_row + group * R;
-            let (least, most) = (visible.of(first), visible.of(first + out.len() - 1));
-            let rows = &self.scratch.scores[group * R * key_stride..][..out.len() * key_stride];
-            for block in (0..most).step_by(BLOCK) {
+        let most = visible.of(self.task.first_row + self.task.out.len() - 1);
+        for block in (0..most).step_by(BLOCK) {
+            for (group, out) in self.task.out.chunks_mut(R).enumerate() {
+                let first = self.task.first_row + group * R;
+                if visible.of(first + out.len() - 1) <= block {
+                    continue;
+                }
+                let rows = &self.scratch.scores[group * R * key_stride..][..out.len() * key_stride];
                 // Keys that every row of the group sees go through the tile; the few after them row by row.
-                let shared = least.clamp(block, block + BLOCK) - block;
+                let shared = visible.of(first).clamp(block, block + BLOCK) - block;
                 let packed = &mut self.scratch.packed[..shared * R];
                 let (packed_columns, _) = packed.as_chunks_mut::<R>();
                 for r in 0..R {
-                    let row = rows.chunks_exact(key_stride).nth(r.min(out.len() - 1)).unwrap_or(&[]);
-                    for (packed, p) in packed_columns.iter_mut().zip(&row[block..]) {
+                    let row = &rows[r.min(out.len() - 1) * key_stride + block..][..shared];
+                    for (packed, p) in packed_columns.iter_mut().zip(row) {
                         packed[r] = *p;
                     }
                 }

@@ -51,7 +51,11 @@ impl Fma for Software {
 /// Computes `a * b + c` with one rounding on every machine, for scalar code.
 #[inline]
 pub fn fma(a: f32, b: f32, c: f32) -> f32 {
-    if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { Hardware::fma(a, b, c) } else { Software::fma(a, b, c) }
+    if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+        Hardware::fma(a, b, c)
+    } else {
+        Software::fma(a, b, c)
+    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,10 @@ pub struct KeyValue {
 impl KeyValue {
     /// Makes room for `capacity` positions.
     pub fn new(kv_heads: usize, head_dim: usize, capacity: usize) -> KeyValue {
-        let key_stride = capacity.next_multiple_of(KEY_PADDING);
+        let mut key_stride = capacity.next_multiple_of(KEY_PADDING);
+        if key_stride.is_multiple_of(KEY_ALIAS) {
+            key_stride += KEY_PADDING;
+        }
         let value_stride = head_dim.next_multiple_of(VALUE_PADDING);
         KeyValue {
             kv_heads,
@@ -130,5 +133,7 @@ impl KeyValue {
 
 /// Positions a row of keys is padded to: the widest tile.
 const KEY_PADDING: usize = 32;
+/// Row lengths at which the rows of a tile of keys fall on few sets of a first-level cache, and are lengthened.
+const KEY_ALIAS: usize = 256;
 /// Columns a row of values is padded to: the widest tile.
 const VALUE_PADDING: usize = 32;

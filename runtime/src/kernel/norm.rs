@@ -28,7 +28,9 @@ pub fn rms_norm(level: Level, x: &[f32], weight: &[f32], eps: f32, out: &mut [f3
         return;
     }
     let chunk = rows_per_task(x.len() / width, width) * width;
-    out.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(out, x)| level.vectorize(Rms { x, weight, eps, out }));
+    out.par_chunks_mut(chunk)
+        .zip(x.par_chunks(chunk))
+        .for_each(|(out, x)| level.vectorize(Rms { x, weight, eps, out }));
 }
 
 /// Normalises each row of `x` `[T, C]` to mean 0 and variance 1 into `out` `[T, C]`; `weight` and `bias` are `[C]`.

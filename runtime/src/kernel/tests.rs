@@ -120,13 +120,37 @@ fn norms() {
     let skip = |x: &[f32]| x.is_empty();
     check(
         "rms_norm",
-        |l, x, y| in_place(&x.repeat(3), |out| if !skip(x) { rms_norm(l, &x.repeat(3), y, 1e-6, out) }),
-        |x, y| in_place(&x.repeat(3), |out| if !skip(x) { reference::rms_norm(&x.repeat(3), y, 1e-6, out) }),
+        |l, x, y| {
+            in_place(&x.repeat(3), |out| {
+                if !skip(x) {
+                    rms_norm(l, &x.repeat(3), y, 1e-6, out)
+                }
+            })
+        },
+        |x, y| {
+            in_place(&x.repeat(3), |out| {
+                if !skip(x) {
+                    reference::rms_norm(&x.repeat(3), y, 1e-6, out)
+                }
+            })
+        },
     );
     check(
         "layer_norm",
-        |l, x, y| in_place(&x.repeat(3), |out| if !skip(x) { layer_norm(l, &x.repeat(3), y, x, 1e-5, out) }),
-        |x, y| in_place(&x.repeat(3), |out| if !skip(x) { reference::layer_norm(&x.repeat(3), y, x, 1e-5, out) }),
+        |l, x, y| {
+            in_place(&x.repeat(3), |out| {
+                if !skip(x) {
+                    layer_norm(l, &x.repeat(3), y, x, 1e-5, out)
+                }
+            })
+        },
+        |x, y| {
+            in_place(&x.repeat(3), |out| {
+                if !skip(x) {
+                    reference::layer_norm(&x.repeat(3), y, x, 1e-5, out)
+                }
+            })
+        },
     );
 }
 

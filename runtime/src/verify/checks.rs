@@ -136,7 +136,7 @@ fn schema(file: ArtifactFile) -> Result<(Opened, Vec<MemberDigest>), ArtifactErr
 /// # Errors
 /// `Eval` for a pack or replay that is not well formed, `Disagree`.
 pub fn check_members(opened: &Opened) -> Result<(), ArtifactError> {
-    let (pack, outcome) = recorded(opened)?;
+    let (pack, outcome) = recorded(|member| opened.file.read(member))?;
     let (plan, summary) = (&opened.plan.eval, &opened.manifest.eval);
     let of_pack = |field, found: String, expected: String| {
         let (member, other) = (Member::EvalPack.name(), Member::Plan.name());

@@ -30,12 +30,12 @@ pub fn replay(
 ) -> Result<Replayed, ArtifactError> {
     let plan = &opened.plan.base;
     let unreadable = |error| refusal(Role::Base, &plan.repo, &plan.revision, error);
-    let (pack, recorded) = recorded(opened)?;
+    let (pack, recorded) = recorded(|member| opened.read(member))?;
     let decoder = Decoder::load(level, base).map_err(unreadable)?;
     let config = &decoder.config;
     let tokenizer = TextTokenizer::load(base, config.vocabulary, &config.eos_ids).map_err(unreadable)?;
-    let adapter_config = opened.file.read(Member::AdapterConfig)?;
-    let adapter_model = opened.file.read(Member::AdapterModel)?;
+    let adapter_config = opened.read(Member::AdapterConfig)?;
+    let adapter_model = opened.read(Member::AdapterModel)?;
     let adapter = Adapter::from_files(level, config, &adapter_config, adapter_model).map_err(|error| {
         let (role, repo) = ("adapter", Member::AdapterModel.name().to_owned());
         ArtifactError::ModelUnreadable { role, repo, detail: error.to_string() }
@@ -46,10 +46,12 @@ pub fn replay(
     Ok(Replayed { outcome, drifts, difference })
 }
 
-/// The pack and its recorded replay.
-pub(super) fn recorded(opened: &Opened) -> Result<(Pack, Outcome), ArtifactError> {
-    let pack = Pack::parse(&opened.file.read(Member::EvalPack)?).map_err(eval_refusal)?;
-    let outcome = Outcome::parse(&pack, &opened.file.read(Member::EvalReplay)?).map_err(eval_refusal)?;
+/// The pack and its recorded replay, by way of `read`.
+pub(super) fn recorded(
+    read: impl Fn(Member) -> Result<Vec<u8>, ArtifactError>,
+) -> Result<(Pack, Outcome), ArtifactError> {
+    let pack = Pack::parse(&read(Member::EvalPack)?).map_err(eval_refusal)?;
+    let outcome = Outcome::parse(&pack, &read(Member::EvalReplay)?).map_err(eval_refusal)?;
     Ok((pack, outcome))
 }
 

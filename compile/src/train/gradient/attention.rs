@@ -81,7 +81,11 @@ pub(crate) fn attention_backward(
 
 /// One head's columns of `[T, heads · D]` as `[T, D]`.
 fn columns(rows: &[f32], heads: usize, head: usize, head_dim: usize) -> Vec<f32> {
-    rows.chunks_exact(heads * head_dim).flat_map(|row| &row[head * head_dim..(head + 1) * head_dim]).copied().collect()
+    let mut out = Vec::with_capacity(rows.len() / heads);
+    for row in rows.chunks_exact(heads * head_dim) {
+        out.extend_from_slice(&row[head * head_dim..(head + 1) * head_dim]);
+    }
+    out
 }
 
 fn set_columns(rows: &mut [f32], heads: usize, head: usize, head_dim: usize, part: &[f32]) {

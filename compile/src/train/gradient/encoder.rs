@@ -148,7 +148,7 @@ impl EncoderBlockBackward<'_> {
     }
 
     fn joined(&self, part: impl Fn(&EncoderActivations) -> &Vec<f32>) -> Vec<f32> {
-        self.saved.iter().flat_map(|saved| part(saved).iter().copied()).collect()
+        self.saved.iter().map(|saved| part(saved).as_slice()).collect::<Vec<_>>().concat()
     }
 
     fn attention(&self, gradient: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {

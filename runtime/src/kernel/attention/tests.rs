@@ -13,9 +13,7 @@ fn check(tokens: usize, heads: usize, kv_heads: usize, head_dim: usize) {
     let v = random.uniforms(tokens * kv_heads * head_dim);
     let scale = 1.0 / (head_dim as f32).sqrt();
     let (mut want, mut want_p) = (vec![0.0; q.len()], vec![0.0; heads * tokens * tokens]);
-    reference::attend(
-        &q, &k, &v, tokens, Some(0), heads, kv_heads, head_dim, scale, &mut want, &mut want_p,
-    );
+    reference::attend(&q, &k, &v, tokens, Some(0), heads, kv_heads, head_dim, scale, &mut want, &mut want_p);
     for level in Level::available() {
         let mut kv = KeyValue::new(kv_heads, head_dim, tokens + 3);
         kv.push(&k, &v);

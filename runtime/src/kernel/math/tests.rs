@@ -76,7 +76,8 @@ fn erf_is_within_its_bound() {
 
 #[test]
 fn edges_have_their_values() {
-    let cases: [(fn(f32) -> f32, f32, f32); 22] = [
+    type Case = (fn(f32) -> f32, f32, f32);
+    let cases: [Case; 22] = [
         (exp::<Software>, 0.0, 1.0),
         (exp::<Software>, -0.0, 1.0),
         (exp::<Software>, f32::INFINITY, f32::INFINITY),

@@ -13,8 +13,8 @@ use super::fma::Fma;
 use super::lanes::Lanes;
 use super::level::{Level, Vectorized, WithLanes};
 use super::reduce::LANES;
-use pack::pack_left;
 pub use pack::PackedMatrix;
+use pack::pack_left;
 use tile::tile;
 pub(crate) use tile::tile_strided;
 

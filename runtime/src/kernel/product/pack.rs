@@ -52,12 +52,7 @@ impl PackedMatrix {
         })
     }
 
-    fn pack(
-        level: Level,
-        k: usize,
-        n: usize,
-        fill: impl Fn(usize, usize, &mut [f32]) + Sync,
-    ) -> PackedMatrix {
+    fn pack(level: Level, k: usize, n: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> PackedMatrix {
         let columns = level.panel_columns();
         let mut panels = vec![0.0; n.div_ceil(columns) * columns * k];
         if k > 0 {

@@ -24,9 +24,10 @@ fn check(m: usize, k: usize, n: usize) {
     let mut want = vec![0.0; m * n];
     reference::product(&a, m, &b, k, n, &mut want);
     for level in levels() {
-        for (name, packed) in
-            [("rows", PackedMatrix::from_rows(level, &b, k, n)), ("columns", PackedMatrix::from_columns(level, &bt, n, k))]
-        {
+        for (name, packed) in [
+            ("rows", PackedMatrix::from_rows(level, &b, k, n)),
+            ("columns", PackedMatrix::from_columns(level, &bt, n, k)),
+        ] {
             let mut got = vec![f32::NAN; m * n];
             product(level, &a, m, &packed, &mut got);
             assert_eq!(bits(&got), bits(&want), "[{m}, {k}] x [{k}, {n}] from {name} at {level:?}");
@@ -68,7 +69,9 @@ fn an_empty_product_is_empty() {
 #[test]
 fn weighted_rows_equal_the_reference_by_bits() {
     let mut random = SplitMix(9);
-    for (k, n, stride_c, pad) in [(0, 3, 1, 0), (1, 1, 1, 0), (5, 31, 2, 3), (257, 33, 3, 1), (600, 64, 1, 0), (37, 129, 7, 5)] {
+    for (k, n, stride_c, pad) in
+        [(0, 3, 1, 0), (1, 1, 1, 0), (5, 31, 2, 3), (257, 33, 3, 1), (600, 64, 1, 0), (37, 129, 7, 5)]
+    {
         let coefficients = random.uniforms(k * stride_c);
         let rows = random.uniforms(k * (n + pad));
         let mut want = vec![0.0; n];
