@@ -7,7 +7,7 @@ use kolm_compile::train::{Example, Passage, Pretrained, ProxyObjective, Settings
 use kolm_compile::{bpe, generate};
 use kolm_runtime::kernel::Level;
 
-/// Makes the files, as (path under the repository, bytes).
+/// Makes the files, as (path under `golden/micro`, bytes).
 ///
 /// # Errors
 /// When a model cannot be made.
@@ -40,7 +40,7 @@ pub fn files(level: Level) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 fn model(name: &str, config: String, tokenizer: Vec<u8>, trained: &Pretrained) -> Result<Vec<(String, Vec<u8>)>> {
-    let path = |file: &str| format!("golden/micro/{name}/{file}");
+    let path = |file: &str| format!("{name}/{file}");
     Ok(vec![
         (path("config.json"), config.into_bytes()),
         (path("tokenizer.json"), tokenizer),

@@ -92,11 +92,16 @@ pub fn write_model(root: &Path, model: nano::Model, made: &nano::Made) -> Result
 
 fn files(level: Level) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
-    files.extend(kernels::files());
-    files.extend(refused::files());
-    files.extend(micro::files(level)?);
-    files.extend(generate::files().into_iter().map(|(path, bytes)| (format!("corpora/{path}"), bytes)));
+    files.extend(below("golden/kernels", kernels::files()));
+    files.extend(below("golden/refused", refused::files()));
+    files.extend(below("golden/spec-example", refused::spec_example()));
+    files.extend(below("golden/micro", micro::files(level)?));
+    files.extend(below("corpora", generate::files()));
     Ok(files)
+}
+
+fn below(folder: &str, files: Vec<(String, Vec<u8>)>) -> impl Iterator<Item = (String, Vec<u8>)> {
+    files.into_iter().map(move |(path, bytes)| (format!("{folder}/{path}"), bytes))
 }
 
 fn recorded(root: &Path, model: nano::Model) -> Result<nano::Recorded> {
@@ -128,4 +133,4 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Folders in which every file is made by a program.
-const OWNED: [&str; 3] = ["golden/kernels", "golden/refused", "golden/micro"];
+const OWNED: [&str; 4] = ["golden/kernels", "golden/refused", "golden/spec-example", "golden/micro"];
