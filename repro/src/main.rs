@@ -69,7 +69,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         Verb::Nano { model, root, work } => {
             let made = nano::make(level, *model, work, &mut |report| {
                 if report.step % 10 == 0 || report.step == report.steps {
-                    eprintln!("step {}/{}  loss {:.4}  norm {:.3}", report.step, report.steps, report.loss, report.gradient_norm);
+                    eprintln!(
+                        "step {}/{}  loss {:.4}  norm {:.3}",
+                        report.step, report.steps, report.loss, report.gradient_norm
+                    );
                 }
             })?;
             golden::write_model(root, *model, &made)

@@ -25,7 +25,11 @@ pub(super) fn inspect(arguments: &arguments::Inspect, environment: &Environment)
 }
 
 /// Runs `kolm verify`.
-pub(super) fn verify(arguments: &arguments::Verify, level: Level, environment: &Environment) -> Result<Exit, CompileError> {
+pub(super) fn verify(
+    arguments: &arguments::Verify,
+    level: Level,
+    environment: &Environment,
+) -> Result<Exit, CompileError> {
     let options = verb::Verify {
         artifact: arguments.artifact.clone(),
         key: super::compile::key_source(&arguments.key, environment),

@@ -13,7 +13,11 @@ use crate::job;
 use crate::pipeline::{self, CompileError, Compiled, Request};
 
 /// Runs `kolm compile`.
-pub(super) fn compile(arguments: &arguments::Compile, level: Level, environment: &Environment) -> Result<(), CompileError> {
+pub(super) fn compile(
+    arguments: &arguments::Compile,
+    level: Level,
+    environment: &Environment,
+) -> Result<(), CompileError> {
     let request = Request {
         job: arguments.job.clone(),
         out: arguments.out.clone(),
@@ -28,11 +32,7 @@ pub(super) fn compile(arguments: &arguments::Compile, level: Level, environment:
         key: key_source(&arguments.key, environment),
     };
     let compiled = pipeline::compile(&request, level, environment, &mut Progress::new(arguments.quiet))?;
-    if arguments.json {
-        super::print_json(&compiled)
-    } else {
-        super::print(&report(&compiled))
-    }
+    if arguments.json { super::print_json(&compiled) } else { super::print(&report(&compiled)) }
 }
 
 /// Runs `kolm init`.
@@ -48,15 +48,25 @@ pub(super) fn init(arguments: &arguments::Init) -> Result<(), CompileError> {
     let text = job::commented(&sound_name(&name));
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(io("create"))?;
     file.write_all(text.as_bytes()).map_err(io("write"))?;
-    super::print(&format!("{}: name the corpus' files and columns, then `kolm compile {} --out .`\n", path.display(), path.display()))
+    super::print(&format!(
+        "{}: name the corpus' files and columns, then `kolm compile {} --out .`\n",
+        path.display(),
+        path.display()
+    ))
 }
 
 /// The nearest name that a job accepts.
 fn sound_name(name: &str) -> String {
-    let kept: String = name
-        .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() || "._-+".contains(letter) { letter.to_ascii_lowercase() } else { '-' })
-        .collect();
+    let kept: String =
+        name.chars()
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() || "._-+".contains(letter) {
+                    letter.to_ascii_lowercase()
+                } else {
+                    '-'
+                }
+            })
+            .collect();
     let kept = kept.trim_start_matches(|first: char| !first.is_ascii_alphanumeric());
     if kept.is_empty() { "my-task".to_owned() } else { kept.chars().take(64).collect() }
 }
@@ -75,7 +85,11 @@ pub(super) fn key_source(key: &arguments::Key, environment: &Environment) -> Key
 fn created(typed: Option<&str>, environment: &Environment) -> Result<Timestamp, CompileError> {
     if let Some(typed) = typed {
         return Timestamp::parse(typed).or_else(|| Timestamp::parse(&format!("{typed}T00:00:00Z"))).ok_or_else(|| {
-            CompileError::Value { what: "--created", found: typed.to_owned(), expected: "2026-11-23 or 2026-11-23T10:00:00Z" }
+            CompileError::Value {
+                what: "--created",
+                found: typed.to_owned(),
+                expected: "2026-11-23 or 2026-11-23T10:00:00Z",
+            }
         });
     }
     if let Some(epoch) = &environment.source_date_epoch {
@@ -94,7 +108,11 @@ fn created(typed: Option<&str>, environment: &Environment) -> Result<Timestamp, 
 
 /// `auto` is `None`, `all` is 0.
 fn micro_batch(typed: &str) -> Result<Option<usize>, CompileError> {
-    let wrong = || CompileError::Value { what: "--micro-batch", found: typed.to_owned(), expected: "auto, all, or a number of at least 1" };
+    let wrong = || CompileError::Value {
+        what: "--micro-batch",
+        found: typed.to_owned(),
+        expected: "auto, all, or a number of at least 1",
+    };
     match typed {
         "auto" => Ok(None),
         "all" => Ok(Some(0)),
@@ -119,7 +137,8 @@ fn report(compiled: &Compiled) -> String {
     lines.push(format!("replay:   {}", compiled.replay_digest));
     lines.push(format!("receipt:  chain of 5 HMAC-SHA256 steps   key {}", compiled.key_id));
     if !compiled.gate_met {
-        lines.push("warning:  K is below the gate; `kolm run` and `kolm verify --gate` refuse this artifact".to_owned());
+        lines
+            .push("warning:  K is below the gate; `kolm run` and `kolm verify --gate` refuse this artifact".to_owned());
     }
     lines.push(String::new());
     lines.join("\n")

@@ -21,7 +21,8 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn of(report: &ScanReport, out: Option<&'a PathBuf>) -> Report<'a> {
-        let counts = report.counts.iter().filter(|(_, count)| **count > 0).map(|(kind, count)| (kind.name(), *count)).collect();
+        let counts =
+            report.counts.iter().filter(|(_, count)| **count > 0).map(|(kind, count)| (kind.name(), *count)).collect();
         Report { rows: report.rows, total: report.total(), counts, report_sha256: report.sha256(), out }
     }
 }
@@ -70,7 +71,12 @@ pub(super) fn deidentify(arguments: &arguments::Deidentify, environment: &Enviro
     if arguments.json {
         super::print_json(&Report::of(&report, Some(&arguments.out)))?;
     } else {
-        super::print(&format!("{}: {} identifiers replaced in {} rows\n", arguments.out.display(), report.total(), report.rows))?;
+        super::print(&format!(
+            "{}: {} identifiers replaced in {} rows\n",
+            arguments.out.display(),
+            report.total(),
+            report.rows
+        ))?;
     }
     Ok(Exit::Done)
 }

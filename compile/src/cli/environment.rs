@@ -45,7 +45,8 @@ impl Environment {
     pub fn read() -> Environment {
         let home = variable("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
         let kolm_home = home.join(".kolm");
-        let hub_cache = HubCache::from_variables(&variable).map_or_else(|| home.join(".cache"), |cache| cache.folder().to_owned());
+        let hub_cache =
+            HubCache::from_variables(&variable).map_or_else(|| home.join(".cache"), |cache| cache.folder().to_owned());
         let offline = offline(&kolm_home.join("airgap.env"));
         Environment {
             hub_cache,

@@ -45,14 +45,19 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, environment: &Environment) -> Result<Exit, CompileError> {
-    let level = Level::from_environment()
-        .map_err(|error| CompileError::Value { what: "KOLM_SIMD", found: error.to_string(), expected: "scalar, v3, v4 or neon" })?;
+    let level = Level::from_environment().map_err(|error| CompileError::Value {
+        what: "KOLM_SIMD",
+        found: error.to_string(),
+        expected: "scalar, v3, v4 or neon",
+    })?;
     set_threads(arguments.threads, environment)?;
     match &arguments.verb {
         Verb::Init(arguments) => compile::init(arguments).map(|()| Exit::Done),
         Verb::Compile(arguments) => compile::compile(arguments, level, environment).map(|()| Exit::Done),
         Verb::Inspect(arguments) => bounded::inspect(arguments, environment),
-        Verb::Verify(arguments) | Verb::Airgap(AirgapVerb::Verify(arguments)) => bounded::verify(arguments, level, environment),
+        Verb::Verify(arguments) | Verb::Airgap(AirgapVerb::Verify(arguments)) => {
+            bounded::verify(arguments, level, environment)
+        }
         Verb::Run(arguments) => bounded::run(arguments, level, environment),
         Verb::Corpus(CorpusVerb::Scan(arguments)) => corpus::scan(arguments),
         Verb::Corpus(CorpusVerb::Deidentify(arguments)) => corpus::deidentify(arguments, environment),

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use kolm_runtime::artifact::Plan;
 use kolm_runtime::artifact::{
-    ArtifactFile, AuditLog, Content, Event, Measured, Opened, OperatorKey, RecallContent, Staged, Task, Timestamp, Tool,
-    canonical_lines, encode, seal, sha256_hex,
+    ArtifactFile, AuditLog, Content, Event, Measured, Opened, OperatorKey, RecallContent, Staged, Task, Timestamp,
+    Tool, canonical_lines, encode, seal, sha256_hex,
 };
 use kolm_runtime::eval::{self, Outcome, Pack, Ppm};
 use kolm_runtime::model::Adapter;
@@ -239,7 +239,10 @@ fn final_loss(line: &TraceLine) -> Option<String> {
 /// Searches the finished pack and passages once more for residual identifiers.
 fn check_identifiers(parts: &Parts<'_>) -> Result<(), CompileError> {
     let cases = parts.pack.cases().iter().flat_map(|case| {
-        [(format!("eval case {}", case.id), case.prompt.as_str()), (format!("eval case {}", case.id), case.expected.as_str())]
+        [
+            (format!("eval case {}", case.id), case.prompt.as_str()),
+            (format!("eval case {}", case.id), case.expected.as_str()),
+        ]
     });
     let passages = parts.recall.into_iter().flat_map(RecallIndex::passages).flat_map(|passage| {
         let place = || format!("recall passage {}", passage.id);

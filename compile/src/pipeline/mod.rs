@@ -18,7 +18,9 @@ use std::sync::Arc;
 use kolm_runtime::artifact::{KeySource, Timestamp, sha256_hex};
 use kolm_runtime::eval::{self, Case};
 use kolm_runtime::kernel::Level;
-use kolm_runtime::model::{Adapter, AdapterConfig, Decoder, Encoder, ModelSource, PromptTemplate, Target, TextTokenizer};
+use kolm_runtime::model::{
+    Adapter, AdapterConfig, Decoder, Encoder, ModelSource, PromptTemplate, Target, TextTokenizer,
+};
 
 pub use assemble::Compiled;
 pub use error::CompileError;
@@ -73,7 +75,10 @@ pub fn compile(
     let output = assemble::Output::prepare(request, &job)?;
     let (key, key_was_made) = request.key.load_or_create()?;
     if key_was_made && let Some(path) = request.key.path() {
-        progress.stage("key", &format!("made {} (id {}); keep a copy where the artifacts are verified", path.display(), key.id()));
+        progress.stage(
+            "key",
+            &format!("made {} (id {}); keep a copy where the artifacts are verified", path.display(), key.id()),
+        );
     }
 
     let folder = job.path.parent().unwrap_or(Path::new("")).to_owned();
@@ -95,7 +100,13 @@ pub fn compile(
     let corpus = corpus::load(&corpus::Request::from_job(&job, &request.corpus))?;
     progress.stage(
         "corpus",
-        &format!("{} training rows, {} eval rows, {} left out, {} identifiers", corpus.train.len(), corpus.eval.len(), corpus.dropped.total(), corpus.scan.total()),
+        &format!(
+            "{} training rows, {} eval rows, {} left out, {} identifiers",
+            corpus.train.len(),
+            corpus.eval.len(),
+            corpus.dropped.total(),
+            corpus.scan.total()
+        ),
     );
 
     let encoder = match job.recall.usage {
@@ -113,8 +124,13 @@ pub fn compile(
 
     let (template, template_of_base) = template(&job, &base)?;
     let max_length = usize::try_from(job.train.max_length).unwrap_or(usize::MAX).min(config.max_positions);
-    let prompter =
-        Prompter { template: &template, tokenizer: &tokenizer, end_token, max_length, overlong: overlong(job.corpus.overlong) };
+    let prompter = Prompter {
+        template: &template,
+        tokenizer: &tokenizer,
+        end_token,
+        max_length,
+        overlong: overlong(job.corpus.overlong),
+    };
 
     let stage = Grounded { corpus: &corpus, prompter: &prompter, usage: job.recall.usage };
     let recalled = match &encoder {
@@ -124,7 +140,9 @@ pub fn compile(
             progress.stage("recall", &format!("embedding {total} passages with {} values each", encoder.hidden_size()));
             progress.start(total);
             let k = usize::try_from(job.recall.k).unwrap_or(usize::MAX);
-            let recall = Recall::build(level, encoder, tokenizer, &corpus.train, k, |done| progress.advance(done as u64, total, "passages"))?;
+            let recall = Recall::build(level, encoder, tokenizer, &corpus.train, k, |done| {
+                progress.advance(done as u64, total, "passages")
+            })?;
             progress.finish();
             let hits = recall.of_eval_rows(encoder, tokenizer, &corpus.eval)?;
             Some((recall, hits))
@@ -173,15 +191,18 @@ pub fn compile(
     let store = CheckpointStore::new(&checkpoints, job.train.checkpoint_every);
     progress.stage("train", &format!("{} examples, {steps} steps of {}", examples.len(), settings.batch_size));
     progress.start(steps);
-    let (adapter, trace) = train::train_adapter(level, &base, &decoder, initial, &examples, &settings, Some(&store), &mut |report| {
-        progress.step(report.step, report.steps, report.loss, report.tokens);
-    })?;
+    let (adapter, trace) =
+        train::train_adapter(level, &base, &decoder, initial, &examples, &settings, Some(&store), &mut |report| {
+            progress.step(report.step, report.steps, report.loss, report.tokens);
+        })?;
     progress.finish();
 
     progress.stage("eval", &format!("{} cases, {}", pack.cases().len(), pack.metric_name()));
     let mut grade = |adapter: Option<&Adapter>| {
         progress.start(pack.cases().len() as u64);
-        let outcome = eval::run(&decoder, &tokenizer, adapter, &pack, &mut |done, total| progress.advance(done as u64, total as u64, "cases"));
+        let outcome = eval::run(&decoder, &tokenizer, adapter, &pack, &mut |done, total| {
+            progress.advance(done as u64, total as u64, "cases")
+        });
         progress.finish();
         outcome
     };
@@ -230,7 +251,10 @@ struct Grounded<'a> {
 }
 
 impl<'a> Grounded<'a> {
-    fn render(&self, recalled: Option<&(Recall, Vec<Vec<kolm_runtime::recall::Hit>>)>) -> Result<Rows<'a>, CompileError> {
+    fn render(
+        &self,
+        recalled: Option<&(Recall, Vec<Vec<kolm_runtime::recall::Hit>>)>,
+    ) -> Result<Rows<'a>, CompileError> {
         let recalled = recalled.filter(|_| self.usage == RecallUse::Context);
         let mut rows = Rows { train: Vec::new(), eval: Vec::new(), dropped: 0 };
         for (index, row) in self.corpus.train.iter().enumerate() {
@@ -287,7 +311,8 @@ fn template(job: &Job, base: &ModelSource) -> Result<(PromptTemplate, bool), Com
     if let Some(template) = &job.task.template {
         return Ok((PromptTemplate::of_job(template)?, false));
     }
-    let template = PromptTemplate::of_base(base)?.ok_or_else(|| CompileError::NoTemplate { base: base.repo().to_owned() })?;
+    let template =
+        PromptTemplate::of_base(base)?.ok_or_else(|| CompileError::NoTemplate { base: base.repo().to_owned() })?;
     Ok((template, true))
 }
 
@@ -322,7 +347,8 @@ fn metric(metric: Metric) -> eval::Metric {
 
 /// The two files of the PEFT adapter to start from, if one is named.
 fn initial_adapter(request: &Request, job: &Job) -> Result<Option<(Vec<u8>, Vec<u8>)>, CompileError> {
-    let Some(folder) = request.init_adapter.clone().or_else(|| job.adapter.init.as_ref().map(|init| job.resolve(init))) else {
+    let Some(folder) = request.init_adapter.clone().or_else(|| job.adapter.init.as_ref().map(|init| job.resolve(init)))
+    else {
         return Ok(None);
     };
     let read = |name: &str| {

@@ -1,8 +1,9 @@
 //! The resolved plan: every default of the job written out, every input named by hash.
 
 use kolm_runtime::artifact::{
-    AdapterPlan, Architecture, BasePlan, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates, EncoderPlan, EvalPlan, Overlong, Plan, Pooling, RecallPlan,
-    RecallUse, Rows, Schedule, SplitMethod, SplitPlan, TemplatePlan, TemplateSource, TrainPlan, WeightType,
+    AdapterPlan, Architecture, BasePlan, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates, EncoderPlan,
+    EvalPlan, Overlong, Plan, Pooling, RecallPlan, RecallUse, Rows, Schedule, SplitMethod, SplitPlan, TemplatePlan,
+    TemplateSource, TrainPlan, WeightType,
 };
 use kolm_runtime::eval::Ppm;
 use kolm_runtime::model::safetensors::Dtype;

@@ -67,7 +67,12 @@ impl Recall {
     ///
     /// # Errors
     /// [`CompileError::Model`] from the encoder, [`CompileError::Recall`].
-    pub fn of_eval_rows(&self, encoder: &Encoder, tokenizer: &TextTokenizer, rows: &[Row]) -> Result<Vec<Vec<Hit>>, CompileError> {
+    pub fn of_eval_rows(
+        &self,
+        encoder: &Encoder,
+        tokenizer: &TextTokenizer,
+        rows: &[Row],
+    ) -> Result<Vec<Vec<Hit>>, CompileError> {
         let vectors = embed(encoder, tokenizer, rows)?;
         vectors
             .chunks_exact(self.index.dimension())

@@ -55,5 +55,8 @@ pub fn locate(lookup: Lookup<'_>) -> Result<ModelSource, CompileError> {
 /// A name that can only be a path, or that names a folder beside the job.
 fn is_folder(model: &str, folder: &Path) -> bool {
     let path = Path::new(model);
-    path.is_absolute() || model.starts_with("./") || model.starts_with("../") || folder.join(path).join("config.json").is_file()
+    path.is_absolute()
+        || model.starts_with("./")
+        || model.starts_with("../")
+        || folder.join(path).join("config.json").is_file()
 }

@@ -340,12 +340,15 @@ fn rotations(cases: &mut Vec<Case>) {
         case.parameters.insert("theta", format!("{theta}"));
         case.parameters.insert("scaling", written.to_owned());
         let sizes = [("heads", heads), ("head_dim", head_dim), ("first_position", first)];
-        cases.push(case.shape(&sizes).input("x", x).output("cos", &table.cos).output("sin", &table.sin).output("y", &y));
+        cases
+            .push(case.shape(&sizes).input("x", x).output("cos", &table.cos).output("sin", &table.sin).output("y", &y));
     }
 }
 
 fn attention(cases: &mut Vec<Case>) {
-    for (t, first, heads, kv_heads, head_dim) in [(1, 0, 1, 1, 8), (9, 0, 4, 2, 16), (3, 300, 2, 1, 24), (30, 241, 3, 3, 64)] {
+    for (t, first, heads, kv_heads, head_dim) in
+        [(1, 0, 1, 1, 8), (9, 0, 4, 2, 16), (3, 300, 2, 1, 24), (30, 241, 3, 3, 64)]
+    {
         let len = first + t;
         let q = Input::uniform(60, t * heads * head_dim);
         let k = Input::uniform(61, len * kv_heads * head_dim);
@@ -353,11 +356,24 @@ fn attention(cases: &mut Vec<Case>) {
         let scale = 1.0 / (head_dim as f32).sqrt();
         let (mut out, mut p) = (vec![0.0; t * heads * head_dim], vec![0.0; heads * t * len]);
         reference::attend(
-            &q.values(), &k.values(), &v.values(), len, Some(first), heads, kv_heads, head_dim, scale, &mut out, &mut p,
+            &q.values(),
+            &k.values(),
+            &v.values(),
+            len,
+            Some(first),
+            heads,
+            kv_heads,
+            head_dim,
+            scale,
+            &mut out,
+            &mut p,
         );
         let sizes =
             [("t", t), ("first_position", first), ("heads", heads), ("kv_heads", kv_heads), ("head_dim", head_dim)];
-        let case = Case::new("attend_causal", format!("{t} queries from {first} with {heads} over {kv_heads} heads of {head_dim}"));
+        let case = Case::new(
+            "attend_causal",
+            format!("{t} queries from {first} with {heads} over {kv_heads} heads of {head_dim}"),
+        );
         let case = case.shape(&sizes).parameter("scale", scale).input("q", q).input("k", k).input("v", v);
         cases.push(case.output("y", &out).output("probabilities", &p));
     }
@@ -365,9 +381,7 @@ fn attention(cases: &mut Vec<Case>) {
     let size = t * heads * head_dim;
     let (q, k, v) = (Input::uniform(63, size), Input::uniform(64, size), Input::uniform(65, size));
     let (mut out, mut p) = (vec![0.0; size], vec![0.0; heads * t * t]);
-    reference::attend(
-        &q.values(), &k.values(), &v.values(), t, None, heads, heads, head_dim, scale, &mut out, &mut p,
-    );
+    reference::attend(&q.values(), &k.values(), &v.values(), t, None, heads, heads, head_dim, scale, &mut out, &mut p);
     let case = Case::new("attend_full", "70 tokens").shape(&[("t", t), ("heads", heads), ("head_dim", head_dim)]);
     let case = case.parameter("scale", scale).input("q", q).input("k", k).input("v", v);
     cases.push(case.output("y", &out).output("probabilities", &p));
@@ -414,11 +428,17 @@ mod tests {
         let entries = std::fs::read_dir(folder).expect("golden/kernels");
         let held: BTreeMap<String, Vec<u8>> = entries
             .map(|entry| entry.expect("an entry").path())
-            .map(|path| (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), std::fs::read(&path).unwrap_or_default()))
+            .map(|path| {
+                (
+                    path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                    std::fs::read(&path).unwrap_or_default(),
+                )
+            })
             .collect();
         let written: BTreeMap<String, Vec<u8>> = super::files().into_iter().collect();
         assert_eq!(held.keys().collect::<Vec<_>>(), written.keys().collect::<Vec<_>>());
-        let differing: Vec<_> = held.iter().filter(|(name, bytes)| written[*name] != **bytes).map(|(name, _)| name).collect();
+        let differing: Vec<_> =
+            held.iter().filter(|(name, bytes)| written[*name] != **bytes).map(|(name, _)| name).collect();
         assert!(differing.is_empty(), "differ from what this program writes: {differing:?}");
     }
 }

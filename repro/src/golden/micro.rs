@@ -32,7 +32,8 @@ pub fn files(level: Level) -> Result<Vec<(String, Vec<u8>)>> {
         .map(|document| Ok(Passage { tokens: tokenizer.encode_truncated(&document.text, 24)?, class: document.class }))
         .collect::<Result<_>>()?;
     let proxies = ProxyObjective { classes: generate::class_count(), scale: 12.0, group: 4 };
-    let encoder = pretrain_encoder(level, encoder_config.as_bytes(), &passages, &proxies, &settings, None, &mut |_| {})?;
+    let encoder =
+        pretrain_encoder(level, encoder_config.as_bytes(), &passages, &proxies, &settings, None, &mut |_| {})?;
 
     let mut files = model("base", decoder_config, decoder_tokenizer, &decoder)?;
     files.extend(model("encoder", encoder_config, encoder_tokenizer, &encoder)?);

@@ -49,7 +49,11 @@ pub fn check(level: Level, root: &Path) -> Result<()> {
     for model in nano::Model::ALL {
         let recorded = recorded(root, model)?;
         let weights = fs::read(folder_of(root, model).join("model.safetensors"))?;
-        ensure!(sha256_hex(&weights) == recorded.model_sha256, "golden/models/{}: model.safetensors is not the recorded one", model.folder());
+        ensure!(
+            sha256_hex(&weights) == recorded.model_sha256,
+            "golden/models/{}: model.safetensors is not the recorded one",
+            model.folder()
+        );
         nano::prefix(level, model, &recorded).with_context(|| format!("golden/models/{}", model.folder()))?;
         println!(
             "golden: {} steps of {} give {}…",

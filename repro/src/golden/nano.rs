@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use kolm_compile::train::{
-    CheckpointStore, Order, Passage, Pretrained, ProxyObjective, Schedule, Settings, StepReport, packed_examples, pretrain_decoder,
-    pretrain_encoder,
+    CheckpointStore, Order, Passage, Pretrained, ProxyObjective, Schedule, Settings, StepReport, packed_examples,
+    pretrain_decoder, pretrain_encoder,
 };
 use kolm_compile::{bpe, generate};
 use kolm_runtime::artifact::sha256_hex;
@@ -145,7 +145,10 @@ fn train(
     Ok(match model {
         Model::Decoder => {
             let documents = generate::documents(SEED, DOCUMENTS);
-            let tokens = documents.iter().map(|document| tokenizer.encode(&document.text, false)).collect::<Result<Vec<_>, _>>()?;
+            let tokens = documents
+                .iter()
+                .map(|document| tokenizer.encode(&document.text, false))
+                .collect::<Result<Vec<_>, _>>()?;
             let end = tokenizer.token_to_id("<|endoftext|>").context("the tokenizer has no <|endoftext|>")?;
             let examples = packed_examples(tokens.iter().map(Vec::as_slice), end, SEQUENCE_TOKENS);
             pretrain_decoder(level, config.as_bytes(), &examples, settings, store, observe)?
@@ -154,7 +157,9 @@ fn train(
             let texts = generate::texts(SEED, PASSAGES);
             let passages = texts
                 .iter()
-                .map(|text| Ok(Passage { tokens: tokenizer.encode_truncated(&text.text, ENCODER_TOKENS)?, class: text.class }))
+                .map(|text| {
+                    Ok(Passage { tokens: tokenizer.encode_truncated(&text.text, ENCODER_TOKENS)?, class: text.class })
+                })
                 .collect::<Result<Vec<_>>>()?;
             let proxies = ProxyObjective { classes: generate::class_count(), scale: 12.0, group: 8 };
             pretrain_encoder(level, config.as_bytes(), &passages, &proxies, settings, store, observe)?
