@@ -230,10 +230,12 @@ fn measured(parts: &Parts<'_>) -> Measured {
     }
 }
 
-/// The last loss as a decimal with six places.
+/// The last loss as a decimal of at most six places, without needless zeros.
 fn final_loss(line: &TraceLine) -> Option<String> {
     let bits = u32::from_str_radix(&line.loss, 16).ok()?;
-    Some(format!("{:.6}", f32::from_bits(bits)))
+    let shown = format!("{:.6}", f32::from_bits(bits));
+    let trimmed = shown.trim_end_matches('0').trim_end_matches('.');
+    Some(trimmed.to_owned())
 }
 
 /// Searches the finished pack and passages once more for residual identifiers.

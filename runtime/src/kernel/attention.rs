@@ -23,7 +23,6 @@ use super::softmax::softmax_row;
 /// # Panics
 ///
 /// Where the shapes do not fit or a query's own position is not yet in `kv`.
-#[expect(clippy::too_many_arguments, reason = "the formula's own letters; a struct would only rename them")]
 pub fn attend_causal(
     level: Level,
     q: &[f32],
@@ -52,7 +51,6 @@ pub fn attend_causal(
 /// # Panics
 ///
 /// Where the shapes do not fit.
-#[expect(clippy::too_many_arguments, reason = "the formula's own letters; a struct would only rename them")]
 pub fn attend_full(
     level: Level,
     q: &[f32],

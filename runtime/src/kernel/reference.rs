@@ -208,7 +208,6 @@ pub fn scaled_add(y: &mut [f32], s: f32, x: &[f32]) {
 
 /// Attention of T rows over keys and values `[len, kv_heads * head_dim]`; row t sees the keys up to `first_position + t`, or all
 /// where `first_position` is none. `probabilities` is `[heads, T, len]`.
-#[expect(clippy::too_many_arguments, reason = "the formula's own letters; a struct would only rename them")]
 pub fn attend(
     q: &[f32],
     k: &[f32],

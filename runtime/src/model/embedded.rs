@@ -16,6 +16,7 @@ pub(super) fn embedded_files(name: &str) -> Option<&'static [File]> {
 const DECODER: &[File] = &[
     ("config.json", include_bytes!("../../../golden/models/nano/config.json")),
     ("tokenizer.json", include_bytes!("../../../golden/models/nano/tokenizer.json")),
+    ("tokenizer_config.json", include_bytes!("../../../golden/models/nano/tokenizer_config.json")),
     ("model.safetensors", include_bytes!("../../../golden/models/nano/model.safetensors")),
 ];
 

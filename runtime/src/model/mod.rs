@@ -8,6 +8,8 @@ mod adapter;
 mod block;
 mod config;
 mod decoder;
+#[cfg(feature = "embedded")]
+mod embedded;
 mod encoder;
 mod encoder_block;
 mod encoder_config;
@@ -41,8 +43,11 @@ pub use template::{PromptTemplate, SpecialTokens};
 pub use tokenizer::TextTokenizer;
 pub use weights::{TensorSource, Weights};
 
-// The files of the embedded models are not in the repository yet. When golden/models/nano and golden/models/nano-encoder
-// are: `#[cfg(feature = "embedded")] mod embedded;`, and this function stays for builds without the feature.
+#[cfg(feature = "embedded")]
+use embedded::embedded_files;
+
+/// A build without the feature carries no model.
+#[cfg(not(feature = "embedded"))]
 fn embedded_files(_name: &str) -> Option<&'static [(&'static str, &'static [u8])]> {
     None
 }
