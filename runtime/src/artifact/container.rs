@@ -440,3 +440,64 @@ const LOCAL_FIELDS: [(u64, &str); 11] = [
     (26, "name length"),
     (28, "extra field length"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn members() -> impl Strategy<Value = Members> {
+        let content = prop::collection::vec(any::<u8>(), 0..64);
+        (prop::collection::vec(content, 12), any::<bool>()).prop_map(|(contents, recall)| {
+            let mut members = Members::new();
+            for (member, content) in Member::ALL.into_iter().zip(contents) {
+                if recall || !member.is_recall() {
+                    members.insert(member, content);
+                }
+            }
+            members
+        })
+    }
+
+    fn read_all(bytes: Vec<u8>) -> Result<Members, ArtifactError> {
+        let file = ArtifactFile::from_bytes(bytes)?;
+        let mut members = Members::new();
+        for member in file.members() {
+            members.insert(member, file.read(member)?);
+        }
+        Ok(members)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(members in members()) {
+            prop_assert_eq!(read_all(encode(&members).unwrap()).unwrap(), members);
+        }
+
+        #[test]
+        fn any_changed_byte_is_refused(members in members(), at in any::<prop::sample::Index>(), change in 1u8..) {
+            let mut bytes = encode(&members).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= change;
+            prop_assert!(read_all(bytes).is_err());
+        }
+
+        #[test]
+        fn any_cut_is_refused_and_nothing_panics(members in members(), at in any::<prop::sample::Index>(), more: Vec<u8>) {
+            let bytes = encode(&members).unwrap();
+            let cut = bytes[..at.index(bytes.len())].to_vec();
+            prop_assert!(read_all([&cut[..], &more].concat()).map_or(true, |found| found == members));
+            prop_assert!(read_all(cut).is_err());
+            let _ = read_all(more);
+        }
+    }
+
+    #[test]
+    fn one_recall_member_alone_is_refused() {
+        let mut members = Members::new();
+        Member::ALL.into_iter().for_each(|member| members.insert(member, Vec::new()));
+        members.remove(Member::RecallVectors);
+        assert_eq!(encode(&members).unwrap_err().to_string(), "member recall/vectors.safetensors is missing");
+    }
+}
