@@ -345,8 +345,11 @@ fn metric(metric: Metric) -> eval::Metric {
     }
 }
 
+/// `adapter_config.json` and `adapter_model.safetensors`.
+type PeftFiles = (Vec<u8>, Vec<u8>);
+
 /// The two files of the PEFT adapter to start from, if one is named.
-fn initial_adapter(request: &Request, job: &Job) -> Result<Option<(Vec<u8>, Vec<u8>)>, CompileError> {
+fn initial_adapter(request: &Request, job: &Job) -> Result<Option<PeftFiles>, CompileError> {
     let Some(folder) = request.init_adapter.clone().or_else(|| job.adapter.init.as_ref().map(|init| job.resolve(init)))
     else {
         return Ok(None);

@@ -8,7 +8,7 @@ use crate::train::Example;
 
 /// What a job does with a row whose tokens exceed the context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overlong {
+pub(super) enum Overlong {
     /// Leaves the row out and counts it.
     Drop,
     /// Shortens the row's prompt text from its end until the row fits.
@@ -18,33 +18,33 @@ pub enum Overlong {
 }
 
 /// Turns rows into prompts and training examples, the same way for training, eval and serving.
-pub struct Prompter<'a> {
+pub(super) struct Prompter<'a> {
     /// Renders the final prompt.
-    pub template: &'a PromptTemplate,
+    pub(super) template: &'a PromptTemplate,
     /// The base's tokenizer.
-    pub tokenizer: &'a TextTokenizer,
+    pub(super) tokenizer: &'a TextTokenizer,
     /// The token learned at the end of every completion.
-    pub end_token: u32,
+    pub(super) end_token: u32,
     /// Longest row in tokens: prompt, completion and end token.
-    pub max_length: usize,
+    pub(super) max_length: usize,
     /// What to do beyond it.
-    pub overlong: Overlong,
+    pub(super) overlong: Overlong,
 }
 
 /// A row as the model sees it.
 #[derive(Debug, Clone)]
-pub struct Rendered {
+pub(super) struct Rendered {
     /// The final prompt.
-    pub prompt: String,
+    pub(super) prompt: String,
     /// Its tokens, then the completion's, then the end token.
-    pub tokens: Vec<u32>,
+    pub(super) tokens: Vec<u32>,
     /// Index of the completion's first token.
-    pub loss_from: usize,
+    pub(super) loss_from: usize,
 }
 
 impl Rendered {
     /// The row as a training example.
-    pub fn example(&self) -> Example {
+    pub(super) fn example(&self) -> Example {
         Example { tokens: self.tokens.clone(), loss_from: self.loss_from }
     }
 }
@@ -55,7 +55,7 @@ impl Prompter<'_> {
     /// # Errors
     /// [`CompileError::Overlong`] when the job says so or when not even an empty prompt text fits, [`CompileError::Model`] from the template
     /// or the tokenizer.
-    pub fn render(&self, row: &Row, context: &[&str]) -> Result<Option<Rendered>, CompileError> {
+    pub(super) fn render(&self, row: &Row, context: &[&str]) -> Result<Option<Rendered>, CompileError> {
         let whole = self.tokens(&row.prompt, &row.completion, context)?;
         if whole.tokens.len() <= self.max_length {
             return Ok(Some(whole));

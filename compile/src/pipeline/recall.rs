@@ -8,9 +8,9 @@ use super::error::CompileError;
 use crate::corpus::{Row, near_duplicate};
 
 /// The index over the training rows.
-pub struct Recall {
+pub(super) struct Recall {
     /// Vectors and passages, in training order.
-    pub index: RecallIndex,
+    pub(super) index: RecallIndex,
     level: Level,
     k: usize,
 }
@@ -20,7 +20,7 @@ impl Recall {
     ///
     /// # Errors
     /// [`CompileError::Model`] from the encoder, [`CompileError::Recall`] from the index.
-    pub fn build(
+    pub(super) fn build(
         level: Level,
         encoder: &Encoder,
         tokenizer: &TextTokenizer,
@@ -45,7 +45,7 @@ impl Recall {
     ///
     /// # Errors
     /// [`CompileError::Recall`].
-    pub fn of_training_row(&self, row: usize) -> Result<Vec<Hit>, CompileError> {
+    pub(super) fn of_training_row(&self, row: usize) -> Result<Vec<Hit>, CompileError> {
         let dimension = self.index.dimension();
         let query = &self.index.vectors()[row * dimension..(row + 1) * dimension];
         let text = &self.index.passages()[row].text;
@@ -67,7 +67,7 @@ impl Recall {
     ///
     /// # Errors
     /// [`CompileError::Model`] from the encoder, [`CompileError::Recall`].
-    pub fn of_eval_rows(
+    pub(super) fn of_eval_rows(
         &self,
         encoder: &Encoder,
         tokenizer: &TextTokenizer,

@@ -13,6 +13,7 @@ mod error;
 mod gradient;
 mod optimizer;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "an oracle in f64, compared within a tolerance")]
 mod oracle;
 mod parameters;
 mod pretrain;

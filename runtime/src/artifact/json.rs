@@ -300,7 +300,11 @@ mod tests {
                     assert_eq!(bytes, read("output"), "{name}");
                     parse_canonical::<Value>(name, &bytes).unwrap();
                 }
-                Err(error) => assert_eq!((name, error.code()), ("values", "json_float")),
+                // These two hold fractions, which signed JSON does not.
+                Err(error) => {
+                    assert!(["structures", "values"].contains(&name), "{name}");
+                    assert_eq!(error.code(), "json_float", "{name}");
+                }
             }
         }
     }
