@@ -29,7 +29,7 @@ pub(super) fn split<'a>(
     Ok(body.split(|byte| *byte == b'\n').enumerate().map(|(row, line)| (row + 1, line)))
 }
 
-/// Reads one line and demands the bytes that [`write`] would have written.
+/// Reads one line and demands the bytes that [`write()`] would have written.
 pub(super) fn read<T: Serialize + DeserializeOwned>(
     member: &'static str,
     line: usize,

@@ -1,6 +1,6 @@
 //! Grading: an embedded pack of cases, the answers a model gives to it, and the K-score over them.
 //!
-//! [`Pack`] is what an artifact is graded on, [`run`] answers it, [`Outcome`] holds the answers with K and the replay
+//! [`Pack`] is what an artifact is graded on, [`run()`] answers it, [`Outcome`] holds the answers with K and the replay
 //! digest, [`compare`] names what a replay answered otherwise than recorded. Scores are integers in parts per million
 //! ([`Ppm`]) from integer arithmetic, and every logit comes from the numeric contract, so the same artifact gives the same
 //! outcome on every machine, with any number of threads. No clock, size or cost is ever part of a score. SPEC-eval.md

@@ -1,7 +1,7 @@
 //! Kernels of numeric profile `num-1`: every result's bits are defined by an order of IEEE-754 operations (`NUMERICS.md`).
 //!
 //! A kernel takes a [`Level`], which chooses instructions and never bits; threads split work between whole outputs and
-//! never inside a chain. Each kernel stands twice: here, and in [`reference`] as a plain loop that reads like the formula;
+//! never inside a chain. Each kernel stands twice: here, and in [`mod@reference`] as a plain loop that reads like the formula;
 //! the tests compare them by bits. Shapes are checked by assertion: a wrong shape is a fault of the caller, never of the data.
 //! No kernel reads a clock, the environment (but `KOLM_SIMD`, in `level`), or the platform's mathematics library.
 //!

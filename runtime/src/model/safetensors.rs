@@ -2,7 +2,7 @@
 //!
 //! [`TensorFile`] exists only for a file whose table is sound: every tensor inside the data area, none overlapping, no gap,
 //! no byte left over, each range as long as its shape needs. Tensors are read one at a time, so a large file never lies in
-//! memory as a whole. [`write`] gives one encoding for one set of tensors: names sorted, header padded with spaces to 8 bytes.
+//! memory as a whole. [`write()`] gives one encoding for one set of tensors: names sorted, header padded with spaces to 8 bytes.
 //! Format: <https://github.com/huggingface/safetensors>.
 
 use std::borrow::Cow;
@@ -197,10 +197,10 @@ impl TensorFile {
         Ok(TensorView { name, dtype: entry.dtype, shape: &entry.shape, bytes })
     }
 
-    /// The one encoding of this file's tensors and metadata key, as [`write`] gives it.
+    /// The one encoding of this file's tensors and metadata key, as [`write()`] gives it.
     ///
     /// # Errors
-    /// Those of [`write`] and [`TensorFile::tensor`]; [`ModelError::HeaderMalformed`] for more than one metadata key.
+    /// Those of [`write()`] and [`TensorFile::tensor`]; [`ModelError::HeaderMalformed`] for more than one metadata key.
     pub fn canonical_bytes(&self) -> Result<Vec<u8>, ModelError> {
         if self.metadata.len() > 1 {
             return Err(ModelError::HeaderMalformed {
