@@ -54,7 +54,7 @@ pub(super) struct Compile {
     /// Folder that receives NAME-VERSION.kolm
     #[arg(long, value_name = "DIR")]
     pub(super) out: PathBuf,
-    /// Corpus files in place of the job's [corpus] train
+    /// Corpus files in place of those the job trains on
     #[arg(long, value_name = "PARQUET", num_args = 1..)]
     pub(super) corpus: Vec<PathBuf>,
     /// Base in place of the job's: repository, folder, or embedded name
@@ -195,7 +195,7 @@ pub(super) struct Deidentify {
     /// Columns to change [default: every text column]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(super) columns: Vec<String>,
-    /// Plain masks such as [PHONE] in place of keyed pseudonyms such as [PHONE-3f9a]
+    /// Plain masks (PHONE) in place of keyed pseudonyms (PHONE-3f9a1c20), both in square brackets
     #[arg(long)]
     pub(super) mask: bool,
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! Corpus: parquet files become checked rows in a training and an eval split.
 //!
-//! Rows stream in file order. What [`load`] returns has no null, empty or doubled row, no id twice, no training row that is also an
+//! Rows stream in file order. What [`load()`] returns has no null, empty or doubled row, no id twice, no training row that is also an
 //! eval row, enough eval rows, and no label outside the set; unless the job allows them, no residual identifier. The split, the
 //! digests and the scan report depend on the rows alone: not on how a file is encoded, where it lies, or the machine.
 

@@ -73,14 +73,6 @@ pub fn compile(
 ) -> Result<Compiled, CompileError> {
     let job = Job::read(&request.job)?;
     let output = assemble::Output::prepare(request, &job)?;
-    let (key, key_was_made) = request.key.load_or_create()?;
-    if key_was_made && let Some(path) = request.key.path() {
-        progress.stage(
-            "key",
-            &format!("made {} (id {}); keep a copy where the artifacts are verified", path.display(), key.id()),
-        );
-    }
-
     let folder = job.path.parent().unwrap_or(Path::new("")).to_owned();
     let (cache, offline) = (environment.hub_cache.as_path(), environment.offline.as_ref());
     // What the job names is relative to the job file, what the command line names to the working folder.
@@ -95,6 +87,13 @@ pub fn compile(
     let tokenizer = TextTokenizer::load(&base, config.vocabulary, &config.eos_ids)?;
     let end_token = eval::end_token(config).ok_or_else(|| CompileError::NoEndToken { base: base.repo().to_owned() })?;
     check_targets(&job, &base)?;
+    let (key, key_was_made) = request.key.load_or_create()?;
+    if key_was_made && let Some(path) = request.key.path() {
+        progress.stage(
+            "key",
+            &format!("made {} (id {}); keep a copy where the artifacts are verified", path.display(), key.id()),
+        );
+    }
     progress.stage("base", &format!("{} rev={}", base.repo(), short(base.revision())));
 
     let corpus = corpus::load(&corpus::Request::from_job(&job, &request.corpus))?;
