@@ -18,7 +18,7 @@ use super::gradient::linear::BackwardWeight;
 use super::parameters::{Layout, Parameters};
 use super::settings::{Example, Settings, StepReport, TraceLine};
 use super::stream::{stream, unit};
-use super::tape::{BackwardDecoder, Leaves, Network, example_gradient};
+use super::tape::{BackwardDecoder, Network, adapter_gradient};
 
 /// Makes the adapter PEFT would start from: `A` uniform in ±1/√in (Kaiming with a = √5), `B` zero.
 ///
@@ -199,7 +199,7 @@ impl<'a> AdapterObjective<'a> {
 }
 
 impl Objective for AdapterObjective<'_> {
-    type Ready = (Arc<Network>, Leaves);
+    type Ready = (Arc<Network>, Vec<Var>);
 
     fn example_count(&self) -> usize {
         self.examples.len()
@@ -220,11 +220,11 @@ impl Objective for AdapterObjective<'_> {
             .iter()
             .map(|flat| Var::from_slice(flat, flat.len(), &Device::Cpu))
             .collect::<Result<_, _>>()?;
-        Ok((Arc::new(network), Leaves::Adapter(leaves)))
+        Ok((Arc::new(network), leaves))
     }
 
     fn gradient(&self, (network, leaves): &Self::Ready, example: usize) -> Result<ExampleGradient, TrainError> {
-        example_gradient(network, leaves, &self.examples[example])
+        adapter_gradient(network, leaves, &self.examples[example])
     }
 
     fn fingerprint(&self, hasher: &mut Sha256) {

@@ -16,7 +16,7 @@ use super::parameters::{Layout, Parameters};
 use super::pretrain::{DecoderObjective, decoder_layouts};
 use super::pretrain_encoder::{EncoderObjective, encoder_layouts};
 use super::stream::{below, stream, unit};
-use super::tape::example_gradient;
+use super::tape::adapter_gradient;
 use super::{
     Example, Passage, ProxyObjective, Settings, TraceLine, TrainError, initial_adapter, pretrain_decoder,
     pretrain_encoder, train_adapter,
@@ -162,7 +162,7 @@ fn adapter_gradients_follow_the_oracle() {
             AdapterObjective::new(level, &source, &decoder, &adapter, std::slice::from_ref(example), false)
                 .expect("fits");
         let (network, leaves) = objective.ready(&learned).expect("ready");
-        let found = example_gradient(&network, &leaves, example).expect("a gradient");
+        let found = adapter_gradient(&network, &leaves, example).expect("a gradient");
         let mut tensors = widened(&named(&parameters, &parameters.values));
         tensors.extend(widened(&named(&learned, &learned.values)));
         let loss = |tensors: &Tensors| decoder_loss(&shape(2), tensors, &example.tokens, example.loss_from);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Var};
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::safetensors::{self, Dtype, bf16_bytes};
 use kolm_runtime::model::{Block, Decoder, DecoderConfig, ModelError, Target};
@@ -18,7 +17,7 @@ use super::gradient::linear::BackwardWeight;
 use super::parameters::{Layout, Parameters};
 use super::settings::{Example, Settings, StepReport, TraceLine};
 use super::stream::{bell, stream};
-use super::tape::{BackwardDecoder, Leaves, Network, example_gradient};
+use super::tape::{BackwardDecoder, Network, decoder_gradient};
 
 /// A model trained from scratch.
 #[derive(Clone, Debug)]
@@ -207,28 +206,18 @@ impl<'a> DecoderObjective<'a> {
 }
 
 impl Objective for DecoderObjective<'_> {
-    type Ready = (Arc<Network>, Leaves);
+    type Ready = Network;
 
     fn example_count(&self) -> usize {
         self.examples.len()
     }
 
-    fn ready(&self, parameters: &Parameters) -> Result<Self::Ready, TrainError> {
-        let network = self.network(parameters)?;
-        let mut leaves: Vec<Var> = parameters
-            .values
-            .iter()
-            .map(|flat| Var::from_slice(flat, flat.len(), &Device::Cpu))
-            .collect::<Result<_, _>>()?;
-        let head = (!self.config.tied).then(|| leaves.remove(self.config.layers + 2));
-        let norm = leaves.remove(self.config.layers + 1);
-        let blocks = leaves.split_off(1);
-        let embedding = leaves.remove(0);
-        Ok((Arc::new(network), Leaves::Everything { embedding, blocks, norm, head }))
+    fn ready(&self, parameters: &Parameters) -> Result<Network, TrainError> {
+        self.network(parameters)
     }
 
-    fn gradient(&self, (network, leaves): &Self::Ready, example: usize) -> Result<ExampleGradient, TrainError> {
-        example_gradient(network, leaves, &self.examples[example])
+    fn gradient(&self, network: &Network, example: usize) -> Result<ExampleGradient, TrainError> {
+        decoder_gradient(network, &self.examples[example])
     }
 
     fn fingerprint(&self, hasher: &mut Sha256) {

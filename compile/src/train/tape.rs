@@ -1,15 +1,14 @@
-//! A decoder on candle's tape: an embedding, one operation per block, a loss head.
+//! An adapter on candle's tape: one operation per block, a loss head. Pre-training walks the same functions in a plain loop.
 //!
 //! candle sees a chain of our own operations and nothing else, because its own CPU kernels give other bits on other machines. Each
 //! operation's forward is runtime's function and its backward stands in `gradient`; frozen weights live inside the operation, so
 //! the tape never asks for their gradient. What candle itself adds is one IEEE addition per gradient element, `+0 + g`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout as TapeLayout, Shape, Storage, Tensor, Var,
-};
-use kolm_runtime::kernel::{KeyValue, Level};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout as TapeLayout, Shape, Storage, Tensor, Var};
+use kolm_runtime::kernel::{self, KeyValue};
 use kolm_runtime::model::{BlockActivations, Decoder, SegmentKv};
 
 use super::engine::ExampleGradient;
@@ -43,113 +42,139 @@ pub(crate) struct Network {
     pub(crate) recompute: bool,
 }
 
-/// The parameters of a step as the tape's leaves.
-pub(crate) enum Leaves {
-    /// One flat vector per block.
-    Adapter(Vec<Var>),
-    /// Everything: embedding, one flat vector per block, final norm, output head unless it is the embedding.
-    Everything {
-        /// `[V · C]`.
-        embedding: Var,
-        /// Block by block.
-        blocks: Vec<Var>,
-        /// `[C]`.
-        norm: Var,
-        /// `[V · C]`; absent where it is the embedding.
-        head: Option<Var>,
-    },
-}
-
-impl Leaves {
-    fn blocks(&self) -> &[Var] {
-        match self {
-            Leaves::Adapter(blocks) | Leaves::Everything { blocks, .. } => blocks,
-        }
-    }
-
-    /// All leaves, in the order of the parameter groups.
-    fn all(&self) -> Vec<&Var> {
-        match self {
-            Leaves::Adapter(blocks) => blocks.iter().collect(),
-            Leaves::Everything { embedding, blocks, norm, head } => {
-                std::iter::once(embedding).chain(blocks).chain([norm]).chain(head).collect()
-            }
-        }
-    }
-}
-
-/// Records one example on a tape of its own and walks it back.
-pub(crate) fn example_gradient(
+/// Records one example on a tape of its own and walks it back to `leaves`, one flat vector per block.
+pub(crate) fn adapter_gradient(
     network: &Arc<Network>,
-    leaves: &Leaves,
+    leaves: &[Var],
     example: &Example,
 ) -> Result<ExampleGradient, TrainError> {
-    // The last token is only ever predicted.
-    let inputs: Vec<u32> = example.tokens[..example.tokens.len() - 1].to_vec();
-    let token_count = inputs.len();
-    let width = network.decoder.config.hidden;
-    let mut hidden = match leaves {
-        Leaves::Adapter(_) => Tensor::from_vec(network.decoder.embed(&inputs)?, (token_count, width), &Device::Cpu)?,
-        Leaves::Everything { embedding, .. } => {
-            embedding.apply_op1(EmbeddingOp { network: network.clone(), tokens: inputs })?
-        }
-    };
-    for (layer, flat) in leaves.blocks().iter().enumerate() {
+    let inputs = inputs(example);
+    let shape = (inputs.len(), network.decoder.config.hidden);
+    let mut hidden = Tensor::from_vec(network.decoder.embed(inputs)?, shape, &Device::Cpu)?;
+    for (layer, flat) in leaves.iter().enumerate() {
         hidden = hidden.apply_op2(flat, BlockOp { network: network.clone(), layer, saved: Mutex::new(None) })?;
     }
     let result = Arc::new(OnceLock::new());
-    let op = HeadOp { network: network.clone(), example: example.clone(), result: result.clone() };
-    let loss = match leaves {
-        Leaves::Adapter(_) => hidden.apply_op1(op)?,
-        Leaves::Everything { embedding, norm, head, .. } => {
-            hidden.apply_op3(norm, head.as_ref().unwrap_or(embedding), op)?
-        }
-    };
+    let loss =
+        hidden.apply_op1(HeadOp { network: network.clone(), example: example.clone(), result: result.clone() })?;
     let mut gradients = loss.backward()?;
     let groups = leaves
-        .all()
-        .into_iter()
+        .iter()
         .map(|leaf| match gradients.remove(leaf) {
-            Some(gradient) => gradient.flatten_all()?.to_vec1::<f32>(),
+            Some(gradient) => gradient.to_vec1::<f32>(),
             None => Ok(vec![0.0; leaf.elem_count()]),
         })
         .collect::<Result<_, _>>()?;
-    Ok(ExampleGradient {
-        loss: result.get().map_or(f64::NAN, |result: &HeadGradient| result.loss),
-        learned: (example.tokens.len() - example.loss_from) as u64,
-        tokens: token_count as u64,
-        groups,
-    })
+    let loss = result.get().map_or(f64::NAN, |result: &HeadGradient| result.loss);
+    Ok(example_gradient(example, loss, groups))
 }
 
-/// Rows of the embedding; its gradient adds each token's row, tokens ascending.
-struct EmbeddingOp {
-    network: Arc<Network>,
-    tokens: Vec<u32>,
+/// Loss and gradients of all parameters by a plain loop: group by group embedding, blocks, final norm, head unless tied.
+///
+/// The tape's own work, two passes over every gradient and the barriers of candle's thread pool, took a quarter of a step here. The bits
+/// are the tape's: each gradient is `+0 + g`.
+pub(crate) fn decoder_gradient(network: &Network, example: &Example) -> Result<ExampleGradient, TrainError> {
+    let decoder = &network.decoder;
+    let (config, layers) = (&decoder.config, network.places.len());
+    let inputs = inputs(example);
+    let mut hidden = decoder.embed(inputs)?;
+    let mut kept = Vec::with_capacity(layers);
+    for layer in 0..layers {
+        let (out, saved) = network.forward(layer, &hidden, !network.recompute);
+        kept.push(if network.recompute { Err(hidden) } else { Ok(saved) });
+        hidden = out;
+    }
+    let head = head(decoder.level, decoder, &network.backward.head, &hidden, example, true);
+    let mut gradient = head.hidden;
+    let (mut norm, mut table) = head.learned.unwrap_or_default();
+    for part in [&mut gradient, &mut norm, &mut table] {
+        positive_zeros(part);
+    }
+    let mut blocks = Vec::with_capacity(layers);
+    for (layer, kept) in kept.into_iter().enumerate().rev() {
+        let saved = kept.unwrap_or_else(|input| network.forward(layer, &input, true).1);
+        let (input, mut flat) = network.backward(layer, &saved, &gradient, true);
+        gradient = input.unwrap_or_default();
+        positive_zeros(&mut gradient);
+        positive_zeros(&mut flat);
+        blocks.push(flat);
+    }
+    let rows = token_rows(inputs, &gradient, config.hidden);
+    let (mut embedding, untied) =
+        if config.tied { (table, None) } else { (vec![0.0; decoder.embedding.len()], Some(table)) };
+    for (token, row) in rows {
+        kernel::add(decoder.level, &mut embedding[token as usize * config.hidden..][..config.hidden], &row);
+    }
+    let groups = std::iter::once(embedding).chain(blocks.into_iter().rev()).chain([norm]).chain(untied).collect();
+    Ok(example_gradient(example, head.loss, groups))
 }
 
-impl CustomOp1 for EmbeddingOp {
-    fn name(&self) -> &'static str {
-        "embedding"
+/// What the model reads: the last token is only ever predicted.
+fn inputs(example: &Example) -> &[u32] {
+    &example.tokens[..example.tokens.len() - 1]
+}
+
+fn example_gradient(example: &Example, loss: f64, groups: Vec<Vec<f32>>) -> ExampleGradient {
+    let learned = (example.tokens.len() - example.loss_from) as u64;
+    ExampleGradient { loss, learned, tokens: inputs(example).len() as u64, groups }
+}
+
+/// Adds `+0` to each value: `-0` becomes `+0`, nothing else changes.
+fn positive_zeros(values: &mut [f32]) {
+    for value in values {
+        *value += 0.0;
+    }
+}
+
+/// Sums of the rows of each token that occurs, positions ascending from `+0`.
+fn token_rows(tokens: &[u32], gradient: &[f32], width: usize) -> BTreeMap<u32, Vec<f32>> {
+    let mut rows = BTreeMap::new();
+    for (row, &token) in gradient.chunks_exact(width).zip(tokens) {
+        let sum = rows.entry(token).or_insert_with(|| vec![0.0; width]);
+        for (sum, g) in sum.iter_mut().zip(row) {
+            *sum += g;
+        }
+    }
+    rows
+}
+
+impl Network {
+    /// Runs one block over an example from position 0.
+    fn forward(&self, layer: usize, input: &[f32], keep: bool) -> (Vec<f32>, BlockActivations) {
+        let decoder = &*self.decoder;
+        let config = &decoder.config;
+        let tokens = input.len() / config.hidden;
+        let mut hidden = input.to_vec();
+        let mut kv = KeyValue::new(config.kv_heads, config.head_dim, tokens);
+        let mut saved = BlockActivations::default();
+        let lora = self.lora.get(layer).map(|lora| &lora.forward);
+        let mut segments = [SegmentKv { tokens, kv: &mut kv }];
+        let keep = keep.then_some(&mut saved);
+        decoder.blocks[layer].forward(decoder.level, config, &decoder.rope, lora, &mut hidden, &mut segments, keep);
+        (hidden, saved)
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &TapeLayout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let decoder = &self.network.decoder;
-        let rows = decoder.embed(&self.tokens).map_err(candle_core::Error::wrap)?;
-        Ok((CpuStorage::F32(rows), (self.tokens.len(), decoder.config.hidden).into()))
-    }
-
-    fn bwd(&self, table: &Tensor, _: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let width = self.network.decoder.config.hidden;
-        let mut out = vec![0.0; table.elem_count()];
-        with_values(gradient, |gradient| {
-            for (row, &token) in gradient.chunks_exact(width).zip(&self.tokens) {
-                for (sum, g) in out[token as usize * width..][..width].iter_mut().zip(row) {
-                    *sum += g;
-                }
-            }
-        })?;
-        Tensor::from_vec(out, table.shape(), &Device::Cpu).map(Some)
+    /// Takes a block's gradient back to its argument and its flat vector of parameters.
+    fn backward(
+        &self,
+        layer: usize,
+        saved: &BlockActivations,
+        gradient: &[f32],
+        wants_input: bool,
+    ) -> (Option<Vec<f32>>, Vec<f32>) {
+        let backward = BlockBackward {
+            level: self.decoder.level,
+            config: &self.decoder.config,
+            rope: &self.decoder.rope,
+            block: &self.decoder.blocks[layer],
+            weights: &self.backward.blocks[layer],
+            lora: self.lora.get(layer),
+            places: &self.places[layer],
+            saved,
+        };
+        let mut flat = vec![0.0; self.flat_lens[layer]];
+        let input = backward.run(gradient, wants_input, &mut flat);
+        (input.filter(|_| wants_input), flat)
     }
 }
 
@@ -158,34 +183,6 @@ struct BlockOp {
     network: Arc<Network>,
     layer: usize,
     saved: Mutex<Option<BlockActivations>>,
-}
-
-impl BlockOp {
-    fn level(&self) -> Level {
-        self.network.decoder.level
-    }
-
-    fn forward(&self, input: &[f32], keep: bool) -> (Vec<f32>, BlockActivations) {
-        let Network { decoder, lora, .. } = &*self.network;
-        let config = &decoder.config;
-        let tokens = input.len() / config.hidden;
-        let mut hidden = input.to_vec();
-        let mut kv = KeyValue::new(config.kv_heads, config.head_dim, tokens);
-        let mut saved = BlockActivations::default();
-        let lora = lora.get(self.layer).map(|lora| &lora.forward);
-        let mut segments = [SegmentKv { tokens, kv: &mut kv }];
-        let keep = keep.then_some(&mut saved);
-        decoder.blocks[self.layer].forward(
-            decoder.level,
-            config,
-            &decoder.rope,
-            lora,
-            &mut hidden,
-            &mut segments,
-            keep,
-        );
-        (hidden, saved)
-    }
 }
 
 impl CustomOp2 for BlockOp {
@@ -201,7 +198,7 @@ impl CustomOp2 for BlockOp {
         _: &TapeLayout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let keep = !self.network.recompute;
-        let (out, saved) = self.forward(values(hidden, hidden_layout)?, keep);
+        let (out, saved) = self.network.forward(self.layer, values(hidden, hidden_layout)?, keep);
         if keep {
             *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
         }
@@ -218,27 +215,13 @@ impl CustomOp2 for BlockOp {
         let kept = self.saved.lock().unwrap_or_else(PoisonError::into_inner).take();
         let saved = match kept {
             Some(saved) => saved,
-            None => with_values(hidden, |hidden| self.forward(hidden, true).1)?,
-        };
-        let network = &*self.network;
-        let backward = BlockBackward {
-            level: self.level(),
-            config: &network.decoder.config,
-            rope: &network.decoder.rope,
-            block: &network.decoder.blocks[self.layer],
-            weights: &network.backward.blocks[self.layer],
-            lora: network.lora.get(self.layer),
-            places: &network.places[self.layer],
-            saved: &saved,
+            None => with_values(hidden, |hidden| self.network.forward(self.layer, hidden, true).1)?,
         };
         // Below the first block of a frozen base nothing learns.
-        let wants_input = self.layer > 0 || network.lora.is_empty();
-        let mut flat_gradient = vec![0.0; network.flat_lens[self.layer]];
-        let input = with_values(gradient, |gradient| backward.run(gradient, wants_input, &mut flat_gradient))?;
-        let input = input
-            .filter(|_| wants_input)
-            .map(|input| Tensor::from_vec(input, hidden.shape(), &Device::Cpu))
-            .transpose()?;
+        let wants_input = self.layer > 0;
+        let (input, flat_gradient) =
+            with_values(gradient, |gradient| self.network.backward(self.layer, &saved, gradient, wants_input))?;
+        let input = input.map(|input| Tensor::from_vec(input, hidden.shape(), &Device::Cpu)).transpose()?;
         Ok((input, Some(Tensor::from_vec(flat_gradient, flat.shape(), &Device::Cpu)?)))
     }
 }
@@ -250,66 +233,24 @@ struct HeadOp {
     result: Arc<OnceLock<HeadGradient>>,
 }
 
-impl HeadOp {
-    fn run(&self, hidden: &CpuStorage, layout: &TapeLayout, learns: bool) -> candle_core::Result<(CpuStorage, Shape)> {
-        let Network { decoder, backward, .. } = &*self.network;
-        let gradient = head(decoder.level, decoder, &backward.head, values(hidden, layout)?, &self.example, learns);
-        let loss = gradient.loss as f32;
-        let _ = self.result.set(gradient);
-        Ok((CpuStorage::F32(vec![loss]), ().into()))
-    }
-
-    fn result(&self) -> candle_core::Result<&HeadGradient> {
-        self.result.get().ok_or_else(|| candle_core::Error::Msg("the loss head runs forward first".to_string()))
-    }
-}
-
 impl CustomOp1 for HeadOp {
     fn name(&self) -> &'static str {
         "loss head"
     }
 
     fn cpu_fwd(&self, hidden: &CpuStorage, layout: &TapeLayout) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.run(hidden, layout, false)
+        let Network { decoder, backward, .. } = &*self.network;
+        let gradient = head(decoder.level, decoder, &backward.head, values(hidden, layout)?, &self.example, false);
+        let loss = gradient.loss as f32;
+        // Each operation runs forward once, so the cell is empty.
+        let _ = self.result.set(gradient);
+        Ok((CpuStorage::F32(vec![loss]), ().into()))
     }
 
     fn bwd(&self, hidden: &Tensor, _: &Tensor, _: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        Tensor::from_slice(&self.result()?.hidden, hidden.shape(), &Device::Cpu).map(Some)
-    }
-}
-
-impl CustomOp3 for HeadOp {
-    fn name(&self) -> &'static str {
-        "loss head"
-    }
-
-    fn cpu_fwd(
-        &self,
-        hidden: &CpuStorage,
-        layout: &TapeLayout,
-        _: &CpuStorage,
-        _: &TapeLayout,
-        _: &CpuStorage,
-        _: &TapeLayout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.run(hidden, layout, true)
-    }
-
-    fn bwd(
-        &self,
-        hidden: &Tensor,
-        norm: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let result = self.result()?;
-        let tensor = |values: &[f32], like: &Tensor| Tensor::from_slice(values, like.shape(), &Device::Cpu).map(Some);
-        let (norm_gradient, weight_gradient) = match &result.learned {
-            Some((of_norm, of_weight)) => (tensor(of_norm, norm)?, tensor(of_weight, weight)?),
-            None => (None, None),
-        };
-        Ok((tensor(&result.hidden, hidden)?, norm_gradient, weight_gradient))
+        let result = self.result.get();
+        let result = result.ok_or_else(|| candle_core::Error::Msg("the loss head runs forward first".to_string()))?;
+        Tensor::from_slice(&result.hidden, hidden.shape(), &Device::Cpu).map(Some)
     }
 }
 
