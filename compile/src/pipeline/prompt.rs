@@ -11,7 +11,7 @@ use crate::train::Example;
 pub(super) enum Overlong {
     /// Leaves the row out and counts it.
     Drop,
-    /// Shortens the row's prompt text from its end until the row fits.
+    /// Shortens the row's prompt text from its end until the row fits; leaves the row out where its completion alone does not.
     Truncate,
     /// Stops.
     Error,
@@ -50,26 +50,24 @@ impl Rendered {
 }
 
 impl Prompter<'_> {
-    /// Renders one row with its context passages; `Ok(None)` when it is too long and is to be dropped.
+    /// Renders one row with its context passages; `Ok(None)` when it is too long and is left out.
     ///
     /// # Errors
-    /// [`CompileError::Overlong`] when the job says so or when not even an empty prompt text fits, [`CompileError::Model`] from the template
-    /// or the tokenizer.
+    /// [`CompileError::Overlong`] when the job says so, [`CompileError::Model`] from the template or the tokenizer.
     pub(super) fn render(&self, row: &Row, context: &[&str]) -> Result<Option<Rendered>, CompileError> {
         let whole = self.tokens(&row.prompt, &row.completion, context)?;
         if whole.tokens.len() <= self.max_length {
             return Ok(Some(whole));
         }
-        let overlong = || CompileError::Overlong {
-            id: row.id.clone(),
-            row: row.row,
-            found: whole.tokens.len(),
-            limit: self.max_length,
-        };
         match self.overlong {
             Overlong::Drop => Ok(None),
-            Overlong::Error => Err(overlong()),
-            Overlong::Truncate => self.truncated(row, context)?.map(Some).ok_or_else(overlong),
+            Overlong::Error => Err(CompileError::Overlong {
+                id: row.id.clone(),
+                row: row.row,
+                found: whole.tokens.len(),
+                limit: self.max_length,
+            }),
+            Overlong::Truncate => self.truncated(row, context),
         }
     }
 

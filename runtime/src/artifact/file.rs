@@ -1,4 +1,7 @@
 //! Files that appear whole or not at all: written beside their place, flushed, then renamed.
+//!
+//! Whoever writes holds a lock on the temporary file, so one that can be locked was left by a process that was killed; the next writer to
+//! the same place removes it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -11,6 +14,8 @@ use super::ArtifactError;
 pub struct Staged {
     temporary: PathBuf,
     place: PathBuf,
+    /// Open, and locked, until the file has its name.
+    _locked: File,
     committed: bool,
 }
 
@@ -20,20 +25,25 @@ impl Staged {
     /// # Errors
     /// `Io`; nothing is left behind.
     pub fn write(place: &Path, bytes: &[u8]) -> Result<Self, ArtifactError> {
+        remove_abandoned(place);
         let mut name = place.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.part", std::process::id()));
-        let temporary = place.with_file_name(name);
-        let staged = Self { temporary, place: place.to_path_buf(), committed: false };
-        let path = &staged.temporary;
+        let path = place.with_file_name(name);
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
-            .open(path)
-            .map_err(ArtifactError::io("create", path))?;
-        file.write_all(bytes).map_err(ArtifactError::io("write", path))?;
-        file.sync_all().map_err(ArtifactError::io("flush", path))?;
-        Ok(staged)
+            .open(&path)
+            .map_err(ArtifactError::io("create", &path))?;
+        // A file system without locks leaves the file for somebody to remove by hand; nothing else depends on the lock.
+        let _ = file.try_lock();
+        let written = file
+            .write_all(bytes)
+            .map_err(ArtifactError::io("write", &path))
+            .and_then(|()| file.sync_all().map_err(ArtifactError::io("flush", &path)));
+        // From here on, dropping it removes the file.
+        let staged = Self { temporary: path, place: place.to_path_buf(), _locked: file, committed: false };
+        written.map(|()| staged)
     }
 
     /// Puts the file in its place, over what was there, and flushes the folder.
@@ -51,6 +61,22 @@ impl Drop for Staged {
     fn drop(&mut self) {
         if !self.committed {
             let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Removes what killed processes left beside `place`: `NAME.PID.part` that nobody holds locked. Failing to loses nothing.
+fn remove_abandoned(place: &Path) {
+    let (Some(folder), Some(name)) = (place.parent(), place.file_name().and_then(|name| name.to_str())) else { return };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        let process = found
+            .to_str()
+            .and_then(|found| found.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".part"))
+            .is_some_and(|process| !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit()));
+        if process && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -81,5 +107,19 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         let absent = folder.path().join("absent/a.kolm");
         assert_eq!(Staged::write(&absent, b"x").unwrap_err().code(), "io");
+    }
+    #[test]
+    fn the_next_writer_removes_what_a_killed_one_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a.kolm");
+        let others = ["a.kolm.1.part", "a.kolm.x.part", "b.kolm.1.part"].map(|name| folder.path().join(name));
+        for other in &others {
+            fs::write(other, b"left").unwrap();
+        }
+        let held = Staged::write(&place, b"one").unwrap();
+        assert_eq!(others.each_ref().map(|other| other.exists()), [false, true, true]);
+        remove_abandoned(&place);
+        held.commit().unwrap();
+        assert_eq!(fs::read(&place).unwrap(), b"one");
     }
 }
