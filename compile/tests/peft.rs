@@ -1,8 +1,8 @@
 //! LoRA training beside PEFT: same weights, same initial adapter, same batches, same AdamW.
 //!
-//! `KOLM_PEER_MODELS` names a folder with one folder per model: config.json, model.safetensors, adapter_init/, batches.safetensors, and
-//! peft.safetensors as golden/oracle/peft_training.py writes it. Without the variable the test says so and passes.
-//! Tolerances: loss within 1e-4 at each step, cosine of the adapters at least 0.9999.
+//! The oracle is golden/oracle/peft-training, 40 steps of PEFT written by ci/oracle/training.py. `KOLM_PEER_MODELS` may name a folder of
+//! further models, larger ones, each a folder with config.json, model.safetensors, adapter_init/, batches.safetensors and the
+//! peft.safetensors of the same script. Tolerances: loss within 1e-4 at each step, cosine of the adapters at least 0.9999.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +15,12 @@ use kolm_runtime::model::{Adapter, Decoder, ModelSource};
 
 #[test]
 fn training_follows_peft() {
+    let oracle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/oracle");
+    check(&oracle.join("qwen2-gqa-tied"), &oracle.join("qwen2-gqa-tied-adapter"), &oracle.join("peft-training"));
+}
+
+#[test]
+fn training_of_larger_models_follows_peft() {
     #[expect(clippy::disallowed_methods, reason = "where the outside oracle's files lie; no result depends on it")]
     let Some(folder) = std::env::var_os("KOLM_PEER_MODELS") else {
         println!("skipped: KOLM_PEER_MODELS is not set");
@@ -24,25 +30,26 @@ fn training_follows_peft() {
         std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
     models.sort();
     for model in models.iter().filter(|model| model.join("peft.safetensors").is_file()) {
-        check(model);
+        check(model, &model.join("adapter_init"), model);
     }
 }
 
-fn check(folder: &Path) {
+/// Trains the model from the initial adapter on the batches beside PEFT's result, and compares.
+fn check(model: &Path, initial: &Path, peft: &Path) {
     let level = Level::from_environment().expect("a level");
-    let read = |name: &str| std::fs::read(folder.join(name)).expect("a file of the oracle");
-    let source = ModelSource::folder(folder).expect("a model");
+    let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).expect("a file of the oracle");
+    let source = ModelSource::folder(model).expect("a model");
     let decoder = Arc::new(Decoder::load(level, &source).expect("a decoder"));
     let initial = Adapter::from_files(
         level,
         &decoder.config,
-        &read("adapter_init/adapter_config.json"),
-        read("adapter_init/adapter_model.safetensors"),
+        &read(initial, "adapter_config.json"),
+        read(initial, "adapter_model.safetensors"),
     )
     .expect("an adapter");
-    let peft = TensorFile::from_bytes("peft", read("peft.safetensors")).expect("the oracle's result");
-    let losses = peft.tensor("losses").expect("losses").to_f32().expect("f32");
-    let batches = TensorFile::from_bytes("batches", read("batches.safetensors")).expect("batches");
+    let result = TensorFile::from_bytes("peft", read(peft, "peft.safetensors")).expect("the oracle's result");
+    let losses = result.tensor("losses").expect("losses").to_f32().expect("f32");
+    let batches = TensorFile::from_bytes("batches", read(peft, "batches.safetensors")).expect("batches");
     let (examples, batch_size) = examples(&batches);
     let settings = Settings {
         steps: losses.len() as u64,
@@ -65,12 +72,12 @@ fn check(folder: &Path) {
     let (adapter, _) =
         train_adapter(level, &source, &decoder, initial, &examples, &settings, None, &mut observe).expect("trains");
     let furthest = found.iter().zip(&losses).map(|(found, peft)| f64::from((found - peft).abs())).fold(0.0, larger);
-    let cosine = cosine(&adapter, &peft);
+    let cosine = cosine(&adapter, &result);
     times.drain(..2);
     times.sort_unstable();
     println!(
         "{}: {} steps, loss differs by at most {furthest:.1e}, adapter cosine {cosine:.8}, median {:.1} ms/step, least {:.1}",
-        folder.display(),
+        model.display(),
         losses.len(),
         milliseconds(times[times.len() / 2]),
         milliseconds(times[0]),
