@@ -17,6 +17,8 @@ pub struct Environment {
     pub kolm_home: PathBuf,
     /// Root of the Hugging Face cache: `HF_HUB_CACHE`, `HF_HOME/hub`, or `~/.cache/huggingface/hub`.
     pub hub_cache: PathBuf,
+    /// `HF_ENDPOINT`: a mirror of the hub.
+    pub hub_endpoint: Option<String>,
     /// `KOLM_KEY_FILE`.
     pub key_file: Option<PathBuf>,
     /// The variable that forbids the network, with its value, if one does.
@@ -50,6 +52,7 @@ impl Environment {
         let offline = offline(&kolm_home.join("airgap.env"));
         Environment {
             hub_cache,
+            hub_endpoint: text("HF_ENDPOINT"),
             key_file: variable("KOLM_KEY_FILE").map(PathBuf::from),
             offline,
             source_date_epoch: text("SOURCE_DATE_EPOCH"),

@@ -45,11 +45,18 @@ pub enum FetchError {
     },
 }
 
-/// Fetches every file the runtime loads of `repo` at `revision` (a SHA or a branch) into `cache`; returns the commit SHA.
+/// Fetches every file the runtime loads of `repo` at `revision` (a SHA or a branch) into `cache`, from `endpoint` where a mirror is named;
+/// returns the commit SHA.
 ///
 /// # Errors
 /// [`FetchError::Forbidden`] when offline, [`FetchError::NotConnected`] in a build without `connected`, [`FetchError::Hub`] otherwise.
-pub fn fetch(repo: &str, revision: &str, cache: &Path, offline: Option<&Offline>) -> Result<String, FetchError> {
+pub fn fetch(
+    repo: &str,
+    revision: &str,
+    cache: &Path,
+    endpoint: Option<&str>,
+    offline: Option<&Offline>,
+) -> Result<String, FetchError> {
     if let Some(switch) = offline {
         return Err(FetchError::Forbidden {
             repo: repo.to_owned(),
@@ -58,18 +65,19 @@ pub fn fetch(repo: &str, revision: &str, cache: &Path, offline: Option<&Offline>
             air_gap: switch.air_gap,
         });
     }
-    fetch_connected(repo, revision, cache)
+    fetch_connected(repo, revision, cache, endpoint)
 }
 
 #[cfg(not(feature = "connected"))]
-fn fetch_connected(repo: &str, _revision: &str, _cache: &Path) -> Result<String, FetchError> {
+fn fetch_connected(repo: &str, _revision: &str, _cache: &Path, _endpoint: Option<&str>) -> Result<String, FetchError> {
     Err(FetchError::NotConnected { repo: repo.to_owned() })
 }
 
 #[cfg(feature = "connected")]
-fn fetch_connected(repo: &str, revision: &str, cache: &Path) -> Result<String, FetchError> {
+fn fetch_connected(repo: &str, revision: &str, cache: &Path, endpoint: Option<&str>) -> Result<String, FetchError> {
     use hf_hub::api::sync::ApiBuilder;
     use hf_hub::{Cache, Repo, RepoType};
+    use kolm_runtime::model::ModelSource;
 
     let failed = |what: &str, reason: String| FetchError::Hub {
         repo: repo.to_owned(),
@@ -77,34 +85,27 @@ fn fetch_connected(repo: &str, revision: &str, cache: &Path) -> Result<String, F
         what: what.to_owned(),
         reason,
     };
-    let api = ApiBuilder::from_cache(Cache::new(cache.to_owned()))
+    let mut builder = ApiBuilder::from_cache(Cache::new(cache.to_owned()))
         .with_progress(false)
-        .with_user_agent("kolm", env!("CARGO_PKG_VERSION"))
-        .build()
-        .map_err(|error| failed("client", error.to_string()))?;
+        .with_user_agent("kolm", env!("CARGO_PKG_VERSION"));
+    if let Some(endpoint) = endpoint {
+        builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
+    }
+    let api = builder.build().map_err(|error| failed("client", error.to_string()))?;
     let info = api
         .repo(Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned()))
         .info()
         .map_err(|error| failed("file list", error.to_string()))?;
     let pinned = api.repo(Repo::with_revision(repo.to_owned(), RepoType::Model, info.sha.clone()));
-    for file in info.siblings.iter().map(|sibling| sibling.rfilename.as_str()).filter(|name| is_loaded(name)) {
+    for file in info.siblings.iter().map(|sibling| sibling.rfilename.as_str()).filter(|name| ModelSource::loads(name)) {
         pinned.get(file).map_err(|error| failed(file, error.to_string()))?;
     }
+    // What a pinned download leaves out: the branch's commit, so that the cache answers for it without a network.
+    Cache::new(cache.to_owned())
+        .repo(Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned()))
+        .create_ref(&info.sha)
+        .map_err(|error| failed("reference", error.to_string()))?;
     Ok(info.sha)
-}
-
-/// Whether the runtime loads a file of this name.
-#[cfg(feature = "connected")]
-fn is_loaded(name: &str) -> bool {
-    const NAMES: [&str; 6] = [
-        "config.json",
-        "generation_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "model.safetensors.index.json",
-        "1_Pooling/config.json",
-    ];
-    NAMES.contains(&name) || (name.ends_with(".safetensors") && !name.contains('/'))
 }
 
 #[cfg(test)]
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn an_offline_switch_refuses_before_anything_else() {
         let switch = Offline { variable: "KOLM_AIRGAP", source: "environment".to_owned(), air_gap: true };
-        let refused = fetch("org/model", "main", Path::new("/nonexistent"), Some(&switch));
+        let refused = fetch("org/model", "main", Path::new("/nonexistent"), None, Some(&switch));
         assert!(matches!(refused, Err(FetchError::Forbidden { variable: "KOLM_AIRGAP", .. })));
     }
 }

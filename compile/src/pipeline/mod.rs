@@ -75,9 +75,10 @@ pub fn compile(
     let output = assemble::Output::prepare(request, &job)?;
     let folder = job.path.parent().unwrap_or(Path::new("")).to_owned();
     let (cache, offline) = (environment.hub_cache.as_path(), environment.offline.as_ref());
+    let endpoint = environment.hub_endpoint.as_deref();
     // What the job names is relative to the job file, what the command line names to the working folder.
-    let of_job = |model, revision| locate(Lookup { model, revision, folder: &folder, cache, offline });
-    let typed = |model| locate(Lookup { model, revision: None, folder: Path::new(""), cache, offline });
+    let of_job = |model, revision| locate(Lookup { model, revision, folder: &folder, cache, endpoint, offline });
+    let typed = |model| locate(Lookup { model, revision: None, folder: Path::new(""), cache, endpoint, offline });
     let base = match &request.base {
         Some(model) => typed(model)?,
         None => of_job(&job.base.model, job.base.revision.as_deref())?,

@@ -19,6 +19,8 @@ pub struct Lookup<'a> {
     pub folder: &'a Path,
     /// Root of the Hugging Face cache.
     pub cache: &'a Path,
+    /// A mirror of the hub, if one is named.
+    pub endpoint: Option<&'a str>,
     /// The switch that forbids fetching, if one is set.
     pub offline: Option<&'a Offline>,
 }
@@ -28,7 +30,7 @@ pub struct Lookup<'a> {
 /// # Errors
 /// [`CompileError::Model`] when it is there but unusable, [`CompileError::Fetch`] when it is absent and could not be fetched.
 pub fn locate(lookup: Lookup<'_>) -> Result<ModelSource, CompileError> {
-    let Lookup { model, revision, folder, cache, offline } = lookup;
+    let Lookup { model, revision, folder, cache, endpoint, offline } = lookup;
     if model.starts_with("kolm/") {
         return Ok(ModelSource::embedded(model)?);
     }
@@ -45,7 +47,7 @@ pub fn locate(lookup: Lookup<'_>) -> Result<ModelSource, CompileError> {
             | ModelError::FileMissing { .. }
             | ModelError::ShardMissing { .. },
         ) => {
-            let commit = fetch::fetch(model, revision, cache, offline)?;
+            let commit = fetch::fetch(model, revision, cache, endpoint, offline)?;
             Ok(ModelSource::cached(&hub, model, &commit)?)
         }
         Err(error) => Err(error.into()),

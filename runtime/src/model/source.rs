@@ -139,6 +139,11 @@ impl ModelSource {
         Ok(self.identities.get_or_init(|| identities).clone())
     }
 
+    /// Whether a repository's file of this path is one this program may load: what a fetch has to bring.
+    pub fn loads(path: &str) -> bool {
+        LOADED.contains(&path) || path == SHARD_INDEX || (path.ends_with(".safetensors") && !path.contains('/'))
+    }
+
     /// Whether the model has this file.
     pub fn has(&self, path: &str) -> bool {
         self.files.contains_key(path)
