@@ -57,7 +57,11 @@ impl Exit {
             | CompileError::InitialAdapter { .. }
             | CompileError::OutputExists { .. }
             | CompileError::Value { .. } => Exit::Usage,
-            CompileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::MissingInput,
+            CompileError::Io { action: "read" | "open", source, .. }
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Exit::MissingInput
+            }
             CompileError::Io { .. } => Exit::Io,
         }
     }
@@ -99,6 +103,32 @@ fn of_training(error: &TrainError) -> Exit {
     }
 }
 
+fn hint_of_model(error: &ModelError) -> Option<String> {
+    Some(match error {
+        ModelError::Template { .. } => "the template may use {{ prompt }} and {{ context }}".to_owned(),
+        ModelError::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            "name a folder that holds config.json, model.safetensors and tokenizer.json; a job's own paths begin at the job file".to_owned()
+        }
+        ModelError::FileMissing { .. } | ModelError::ShardMissing { .. } => {
+            "the download is incomplete: fetch the repository again, all its files at one revision".to_owned()
+        }
+        ModelError::HeaderTruncated { .. }
+        | ModelError::HeaderTooLong { .. }
+        | ModelError::HeaderMalformed { .. }
+        | ModelError::TensorOffsets { .. }
+        | ModelError::TrailingBytes { .. }
+        | ModelError::TensorLength { .. } => {
+            "the file is damaged or cut: compare its size and SHA-256 with the source's, then fetch it again".to_owned()
+        }
+        ModelError::TensorShape { .. } | ModelError::LayerCount { .. } | ModelError::TensorMissing { .. } => {
+            "config.json and the weights belong to two different models".to_owned()
+        }
+        ModelError::WeightNotFinite { .. } => "the weights are damaged, or their training went wrong: use another checkpoint".to_owned(),
+        ModelError::TokenizerVocabulary { .. } => "tokenizer.json and the weights belong to two different models".to_owned(),
+        _ => return None,
+    })
+}
+
 /// What to do about it, where there is one thing to do.
 pub(super) fn hint(error: &CompileError) -> Option<String> {
     Some(match error {
@@ -119,7 +149,11 @@ pub(super) fn hint(error: &CompileError) -> Option<String> {
         }
         CompileError::Fetch(FetchError::NotConnected { repo }) => format!("on the connected side: hf download {repo} --revision SHA"),
         CompileError::Train(TrainError::NotFinite { .. }) => "lower [train] learning_rate, or set clip_norm".to_owned(),
-        CompileError::Model(ModelError::Template { .. }) => "the template may use {{ prompt }} and {{ context }}".to_owned(),
+        CompileError::Fetch(FetchError::Hub { repo, .. }) => {
+            format!("check the name and the network, or fetch it elsewhere (hf download {repo}) and name the folder with --base")
+        }
+        CompileError::Model(error) => return hint_of_model(error),
+        CompileError::Io { action: "create", path, .. } if path.is_file() => "--out names a folder".to_owned(),
         _ => return None,
     })
 }

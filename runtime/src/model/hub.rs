@@ -148,7 +148,7 @@ mod tests {
         let root = tempfile::tempdir().expect("temporary folder");
         let cache = HubCache::new(root.path());
         let (repo, commit) = ("kolm/tiny", "0123456789abcdef0123456789abcdef01234567");
-        assert_eq!(cache.resolve(repo, "main").unwrap_err().code(), "model.repo-not-cached");
+        assert_eq!(cache.resolve(repo, "main").unwrap_err().code(), "model_repo_not_cached");
         let folder = cache.repo_folder(repo).expect("sound name");
         fs::create_dir_all(folder.join("snapshots").join(commit)).expect("folder");
         fs::create_dir_all(folder.join("refs")).expect("folder");
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(cache.resolve(repo, commit).expect("cached"), commit);
         let other = commit.replace('0', "1");
         let error = cache.resolve(repo, &other).unwrap_err();
-        assert_eq!(error.code(), "model.revision-not-cached");
+        assert_eq!(error.code(), "model_revision_not_cached");
         assert!(error.to_string().contains(commit), "{error}");
     }
 
@@ -165,10 +165,10 @@ mod tests {
     fn names_that_leave_the_cache_are_refused() {
         let cache = HubCache::new("/nowhere");
         for repo in ["", "/", "../x", "a/../b", "a/b/c", "a--b/c", "/etc", "a\\b", "a/", "a/.git"] {
-            assert_eq!(cache.repo_folder(repo).unwrap_err().code(), "model.bad-name", "{repo}");
+            assert_eq!(cache.repo_folder(repo).unwrap_err().code(), "model_bad_name", "{repo}");
         }
         for revision in ["", "../main", "/main", "a//b", "a/../b"] {
-            assert_eq!(cache.resolve("a/b", revision).unwrap_err().code(), "model.bad-name", "{revision}");
+            assert_eq!(cache.resolve("a/b", revision).unwrap_err().code(), "model_bad_name", "{revision}");
         }
     }
 }

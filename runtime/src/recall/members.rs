@@ -188,7 +188,7 @@ mod tests {
             |members| members.vectors = tensor("vectors", &[3, 2], &[1.0, 0.0, f32::NAN, 0.8, 0.0, -1.0]),
             "recall_not_unit",
         );
-        check(|members| members.vectors.truncate(members.vectors.len() - 1), "model.tensor-offsets");
+        check(|members| members.vectors.truncate(members.vectors.len() - 1), "model_tensor_offsets");
         check(
             |members| {
                 let bytes = safetensors::f32_bytes(&vectors);

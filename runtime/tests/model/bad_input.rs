@@ -45,34 +45,34 @@ fn headers_that_lie() {
         )
     };
     assert!(file_with_header(&two("[0,4]", "[4,8]"), &[0; 8]).is_ok());
-    check(&two("[0,4]", "[2,6]"), 8, "model.tensor-offsets", &["b at bytes 2..6", "begin at 4"]);
-    check(&two("[0,4]", "[5,9]"), 9, "model.tensor-offsets", &["b at bytes 5..9", "begin at 4"]);
-    check(&two("[4,0]", "[4,8]"), 8, "model.tensor-offsets", &["a at bytes 4..0"]);
-    check(&two("[0,4]", "[4,8]"), 7, "model.tensor-offsets", &["within 7"]);
-    check(&two("[0,4]", "[4,8]"), 9, "model.trailing-bytes", &["9 bytes", "expected 8"]);
-    check(&two("[0,4]", "[4,9]"), 9, "model.tensor-length", &["5 bytes", "expected 4", "[1]"]);
-    check(r#"{"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,4]}}"#, 4, "model.tensor-length", &["expected 24"]);
+    check(&two("[0,4]", "[2,6]"), 8, "model_tensor_offsets", &["b at bytes 2..6", "begin at 4"]);
+    check(&two("[0,4]", "[5,9]"), 9, "model_tensor_offsets", &["b at bytes 5..9", "begin at 4"]);
+    check(&two("[4,0]", "[4,8]"), 8, "model_tensor_offsets", &["a at bytes 4..0"]);
+    check(&two("[0,4]", "[4,8]"), 7, "model_tensor_offsets", &["within 7"]);
+    check(&two("[0,4]", "[4,8]"), 9, "model_trailing_bytes", &["9 bytes", "expected 8"]);
+    check(&two("[0,4]", "[4,9]"), 9, "model_tensor_length", &["5 bytes", "expected 4", "[1]"]);
+    check(r#"{"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,4]}}"#, 4, "model_tensor_length", &["expected 24"]);
     let overflow = r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}"#;
-    check(overflow, 4, "model.tensor-length", &["[4294967296, 4294967296]"]);
-    check(r#"{"a":{"dtype":"Q4","shape":[1],"data_offsets":[0,4]}}"#, 4, "model.tensor-dtype", &["Q4"]);
-    check(&two("[0,4]", "[4,8]").replace("\"b\"", "\"a\""), 8, "model.header-malformed", &["a given twice"]);
-    check(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1}}"#, 4, "model.header-malformed", &["x"]);
-    check(r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, 4, "model.header-malformed", &["-1"]);
+    check(overflow, 4, "model_tensor_length", &["[4294967296, 4294967296]"]);
+    check(r#"{"a":{"dtype":"Q4","shape":[1],"data_offsets":[0,4]}}"#, 4, "model_tensor_dtype", &["Q4"]);
+    check(&two("[0,4]", "[4,8]").replace("\"b\"", "\"a\""), 8, "model_header_malformed", &["a given twice"]);
+    check(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1}}"#, 4, "model_header_malformed", &["x"]);
+    check(r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, 4, "model_header_malformed", &["-1"]);
     check(
         r#"{"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}"#,
         4,
-        "model.header-malformed",
+        "model_header_malformed",
         &["9"],
     );
-    check(" {}", 0, "model.header-malformed", &["{"]);
-    check("[]", 0, "model.header-malformed", &[]);
-    check("{", 0, "model.header-malformed", &[]);
+    check(" {}", 0, "model_header_malformed", &["{"]);
+    check("[]", 0, "model_header_malformed", &[]);
+    check("{", 0, "model_header_malformed", &[]);
     let open = |bytes: &'static [u8]| TensorFile::from_bytes("x", bytes);
-    refused(open(b""), "model.header-truncated", &["0 bytes", "at least 8"]);
-    refused(open(b"\x10\0\0\0\0\0\0\0{}"), "model.header-truncated", &["10 bytes", "at least 24"]);
+    refused(open(b""), "model_header_truncated", &["0 bytes", "at least 8"]);
+    refused(open(b"\x10\0\0\0\0\0\0\0{}"), "model_header_truncated", &["10 bytes", "at least 24"]);
     refused(
         open(b"\xff\xff\xff\xff\xff\xff\xff\xff{}"),
-        "model.header-too-long",
+        "model_header_too_long",
         &["18446744073709551615", "100000000"],
     );
 }
@@ -88,11 +88,11 @@ fn weights_that_do_not_fit_the_configuration() {
     };
     let q = "model.layers.1.self_attn.q_proj.weight";
     let place = tensors.iter().position(|tensor| tensor.0 == q).expect("there");
-    refused(changed(&|tensors| drop(tensors.remove(place))), "model.tensor-missing", &[q, "test/tiny"]);
-    refused(changed(&|tensors| tensors[place].1 = vec![48, 12]), "model.tensor-shape", &[q, "[48, 12]", "[24, 24]"]);
+    refused(changed(&|tensors| drop(tensors.remove(place))), "model_tensor_missing", &[q, "test/tiny"]);
+    refused(changed(&|tensors| tensors[place].1 = vec![48, 12]), "model_tensor_shape", &[q, "[48, 12]", "[24, 24]"]);
     for (value, name) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf")] {
         let result = changed(&|tensors| tensors[place].2[7] = value);
-        refused(result, "model.weight-not-finite", &[q, name, "element 7"]);
+        refused(result, "model_weight_not_finite", &[q, name, "element 7"]);
     }
     let bytes = encode(&tensors);
     let integers = String::from_utf8_lossy(&bytes).replacen("F32", "I32", 1);
@@ -101,7 +101,7 @@ fn weights_that_do_not_fit_the_configuration() {
     let mut bytes = bytes;
     bytes[place] = b'I';
     let files = vec![("config.json", config.to_string().into_bytes()), ("model.safetensors", bytes)];
-    refused(Decoder::load(Level::detect(), &source_of(files).expect("located")), "model.tensor-dtype", &["I32"]);
+    refused(Decoder::load(Level::detect(), &source_of(files).expect("located")), "model_tensor_dtype", &["I32"]);
 }
 
 #[test]
@@ -111,11 +111,11 @@ fn configurations_that_cannot_be_run() {
         config[key] = value;
         refused(DecoderConfig::parse(config.to_string().as_bytes(), None), code, pieces);
     };
-    let value = "model.config-value";
+    let value = "model_config_value";
     check(
         "architectures",
         json!(["MambaForCausalLM"]),
-        "model.architecture",
+        "model_architecture",
         &["MambaForCausalLM", "LlamaForCausalLM"],
     );
     check("num_attention_heads", json!(0), value, &["num_attention_heads is 0", "from 1"]);
@@ -136,9 +136,9 @@ fn configurations_that_cannot_be_run() {
     check("hidden_act", json!("relu"), value, &["relu", "silu"]);
     check("quantization_config", json!({"bits": 4}), value, &["quantization_config"]);
     check("eos_token_id", json!([2, 50]), value, &["eos_token_id", "below 50"]);
-    refused(DecoderConfig::parse(b"{", None), "model.not-json", &["config.json"]);
-    refused(DecoderConfig::parse(b"[]", None), "model.not-json", &["object"]);
-    refused(EncoderConfig::parse(br#"{"model_type":"roberta"}"#, None, None, "x"), "model.architecture", &["roberta"]);
+    refused(DecoderConfig::parse(b"{", None), "model_not_json", &["config.json"]);
+    refused(DecoderConfig::parse(b"[]", None), "model_not_json", &["object"]);
+    refused(EncoderConfig::parse(br#"{"model_type":"roberta"}"#, None, None, "x"), "model_architecture", &["roberta"]);
 }
 
 #[test]
@@ -174,28 +174,28 @@ fn shards_that_are_not_there() {
     };
     let [one, two, three] = names.each_ref().map(String::as_str);
     assert!(with(read(index), &[one, two, three]).is_ok());
-    refused(with(read(index), &[one, three]), "model.shard-missing", &[two, "model."]);
+    refused(with(read(index), &[one, three]), "model_shard_missing", &[two, "model."]);
     let text = String::from_utf8(read(index)).expect("text");
     let moved = text.replacen(three, one, 1);
-    refused(with(moved.into_bytes(), &[one, two, three]), "model.tensor-missing", &[one]);
+    refused(with(moved.into_bytes(), &[one, two, three]), "model_tensor_missing", &[one]);
     let outside = text.replace(three, "../x.safetensors");
-    refused(with(outside.into_bytes(), &[one, two]), "model.bad-name", &["../x.safetensors"]);
-    refused(with(b"{}".to_vec(), &[one]), "model.shard-index", &["weight_map"]);
-    refused(with(br#"{"weight_map":{}}"#.to_vec(), &[one]), "model.shard-index", &["no tensor"]);
-    refused(source_of(vec![("config.json", b"{}".to_vec())]), "model.file-missing", &["model.safetensors"]);
-    refused(source_of(vec![("model.safetensors", encode(&[]))]), "model.file-missing", &["config.json"]);
+    refused(with(outside.into_bytes(), &[one, two]), "model_bad_name", &["../x.safetensors"]);
+    refused(with(b"{}".to_vec(), &[one]), "model_shard_index", &["weight_map"]);
+    refused(with(br#"{"weight_map":{}}"#.to_vec(), &[one]), "model_shard_index", &["no tensor"]);
+    refused(source_of(vec![("config.json", b"{}".to_vec())]), "model_file_missing", &["model.safetensors"]);
+    refused(source_of(vec![("model.safetensors", encode(&[]))]), "model_file_missing", &["config.json"]);
 }
 
 #[test]
 fn models_that_are_nowhere() {
     let root = tempfile::tempdir().expect("temporary folder");
-    refused(ModelSource::folder(&root.path().join("none")), "model.unreadable", &["none"]);
-    refused(ModelSource::folder(root.path()), "model.file-missing", &["config.json"]);
+    refused(ModelSource::folder(&root.path().join("none")), "model_unreadable", &["none"]);
+    refused(ModelSource::folder(root.path()), "model_file_missing", &["config.json"]);
     let cache = HubCache::new(root.path());
     let error = ModelSource::cached(&cache, "Qwen/Qwen2.5-3B-Instruct", "main").unwrap_err();
     assert!(error.is_missing_input());
-    refused(Err::<(), _>(error), "model.repo-not-cached", &["Qwen/Qwen2.5-3B-Instruct"]);
-    refused(ModelSource::embedded("kolm/none"), "model.not-embedded", &["kolm/none"]);
+    refused(Err::<(), _>(error), "model_repo_not_cached", &["Qwen/Qwen2.5-3B-Instruct"]);
+    refused(ModelSource::embedded("kolm/none"), "model_not_embedded", &["kolm/none"]);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_cache_snapshot_loads_through_its_links() {
     assert!(Decoder::load(Level::detect(), &source).is_ok());
     std::fs::remove_file(blobs.join("model.safetensors")).expect("removed");
     let gone = ModelSource::cached(&HubCache::new(root.path()), "kolm/tiny", commit);
-    refused(gone, "model.file-missing", &["model.safetensors"]);
+    refused(gone, "model_file_missing", &["model.safetensors"]);
 }
 
 #[test]
@@ -231,14 +231,14 @@ fn tokenizers_that_do_not_match() {
         "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1, "c": 9}, "unk_token": "a"}});
     let tokenizer = TextTokenizer::from_bytes(tokenizer.to_string().as_bytes()).expect("parses");
     assert!(tokenizer.check(10, &[9]).is_ok());
-    refused(tokenizer.check(9, &[]), "model.tokenizer-vocabulary", &["largest id is 9", "vocabulary of 9"]);
-    refused(tokenizer.check(10, &[5]), "model.tokenizer-special", &["id 5"]);
-    refused(TextTokenizer::from_bytes(b"{}"), "model.tokenizer", &[]);
+    refused(tokenizer.check(9, &[]), "model_tokenizer_vocabulary", &["largest id is 9", "vocabulary of 9"]);
+    refused(tokenizer.check(10, &[5]), "model_tokenizer_special", &["id 5"]);
+    refused(TextTokenizer::from_bytes(b"{}"), "model_tokenizer", &[]);
     let random = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": null, "post_processor": null, "decoder": null,
         "model": {"type": "BPE", "dropout": 0.1, "vocab": {"a": 0}, "merges": []}});
-    refused(TextTokenizer::from_bytes(random.to_string().as_bytes()), "model.tokenizer", &["dropout"]);
-    refused(TextTokenizer::load(&tiny(), 50, &[]), "model.file-missing", &["tokenizer.json"]);
+    refused(TextTokenizer::from_bytes(random.to_string().as_bytes()), "model_tokenizer", &["dropout"]);
+    refused(TextTokenizer::load(&tiny(), 50, &[]), "model_file_missing", &["tokenizer.json"]);
 }
 
 #[test]
@@ -246,13 +246,13 @@ fn tokens_and_lengths_outside_the_model() {
     let model = Decoder::load(Level::detect(), &tiny()).expect("loads");
     let run = |tokens: &[u32], cache: &mut KvCache| model.forward(None, &mut [Step { tokens, cache }]);
     let mut cache = model.new_cache(4);
-    refused(run(&[50], &mut cache), "model.token-outside", &["50", "below 50"]);
-    refused(run(&[], &mut cache), "model.sequence-empty", &[]);
-    refused(run(&[1; 5], &mut cache), "model.sequence-too-long", &["5 tokens", "at most 4"]);
+    refused(run(&[50], &mut cache), "model_token_outside", &["50", "below 50"]);
+    refused(run(&[], &mut cache), "model_sequence_empty", &[]);
+    refused(run(&[1; 5], &mut cache), "model_sequence_too_long", &["5 tokens", "at most 4"]);
     assert!(run(&[1; 3], &mut cache).is_ok());
-    refused(run(&[1; 2], &mut cache), "model.sequence-too-long", &["5 tokens", "at most 4"]);
+    refused(run(&[1; 2], &mut cache), "model_sequence_too_long", &["5 tokens", "at most 4"]);
     assert_eq!((cache.len(), model.new_cache(9999).capacity()), (3, 700));
-    refused(model.greedy(None, &[1; 701], 5, &[]), "model.sequence-too-long", &["701", "700"]);
+    refused(model.greedy(None, &[1; 701], 5, &[]), "model_sequence_too_long", &["701", "700"]);
 }
 
 #[test]
@@ -264,19 +264,19 @@ fn adapters_that_ask_for_something_else() {
         config[key] = value;
         refused(AdapterConfig::parse(config.to_string().as_bytes()), code, pieces);
     };
-    check("use_dora", json!(true), "model.adapter-feature", &["use_dora = true"]);
-    check("use_rslora", json!(true), "model.adapter-feature", &["use_rslora"]);
-    check("modules_to_save", json!(["lm_head"]), "model.adapter-feature", &["modules_to_save", "lm_head"]);
-    check("rank_pattern", json!({"q_proj": 8}), "model.adapter-feature", &["rank_pattern"]);
-    check("fan_in_fan_out", json!(true), "model.adapter-feature", &["fan_in_fan_out"]);
-    check("some_new_method", json!({"x": 1}), "model.adapter-feature", &["some_new_method"]);
-    check("bias", json!("all"), "model.adapter-feature", &["bias", "\"none\""]);
-    check("target_modules", json!(["c_attn"]), "model.adapter-target", &["c_attn", "q_proj"]);
-    check("target_modules", json!([]), "model.adapter-feature", &["target_modules"]);
-    check("target_modules", json!(".*_proj"), "model.config-value", &["target_modules"]);
-    check("r", json!(0), "model.config-value", &["r is 0"]);
-    check("lora_alpha", json!(0.5), "model.config-value", &["whole"]);
-    check("peft_type", json!("IA3"), "model.config-value", &["IA3"]);
+    check("use_dora", json!(true), "model_adapter_feature", &["use_dora = true"]);
+    check("use_rslora", json!(true), "model_adapter_feature", &["use_rslora"]);
+    check("modules_to_save", json!(["lm_head"]), "model_adapter_feature", &["modules_to_save", "lm_head"]);
+    check("rank_pattern", json!({"q_proj": 8}), "model_adapter_feature", &["rank_pattern"]);
+    check("fan_in_fan_out", json!(true), "model_adapter_feature", &["fan_in_fan_out"]);
+    check("some_new_method", json!({"x": 1}), "model_adapter_feature", &["some_new_method"]);
+    check("bias", json!("all"), "model_adapter_feature", &["bias", "\"none\""]);
+    check("target_modules", json!(["c_attn"]), "model_adapter_target", &["c_attn", "q_proj"]);
+    check("target_modules", json!([]), "model_adapter_feature", &["target_modules"]);
+    check("target_modules", json!(".*_proj"), "model_config_value", &["target_modules"]);
+    check("r", json!(0), "model_config_value", &["r is 0"]);
+    check("lora_alpha", json!(0.5), "model_config_value", &["whole"]);
+    check("peft_type", json!("IA3"), "model_config_value", &["IA3"]);
 
     let model = Decoder::load(Level::detect(), &tiny()).expect("loads");
     let config = AdapterConfig::new(2, 4, &["v_proj".to_owned()]).expect("sound");
@@ -287,13 +287,13 @@ fn adapters_that_ask_for_something_else() {
     let json = adapter.config.to_json("base");
     assert!(read(&json).is_ok());
     let text = String::from_utf8(json).expect("text");
-    refused(read(text.replace("v_proj", "q_proj").as_bytes()), "model.adapter-tensor", &["v_proj"]);
+    refused(read(text.replace("v_proj", "q_proj").as_bytes()), "model_adapter_tensor", &["v_proj"]);
     refused(
         read(text.replace("[\"v_proj\"]", "[\"q_proj\",\"v_proj\"]").as_bytes()),
-        "model.tensor-missing",
+        "model_tensor_missing",
         &["q_proj"],
     );
-    refused(read(text.replace("\"r\":2", "\"r\":3").as_bytes()), "model.tensor-shape", &["[2, 24]", "[3, 24]"]);
+    refused(read(text.replace("\"r\":2", "\"r\":3").as_bytes()), "model_tensor_shape", &["[2, 24]", "[3, 24]"]);
 }
 
 #[test]

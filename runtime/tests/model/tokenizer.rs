@@ -65,7 +65,7 @@ fn chat_templates_may_use_what_published_ones_use() {
         ("a\n{% if %}", 2, "syntax error"),
     ] {
         let error = render(text).unwrap_err();
-        assert_eq!(error.code(), "model.template");
+        assert_eq!(error.code(), "model_template");
         let message = error.to_string();
         assert!(message.contains(&format!("line {line}")) && message.contains(said), "{message}");
     }

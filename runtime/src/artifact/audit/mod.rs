@@ -5,14 +5,16 @@
 //! action it speaks of must not happen. A crash can leave a torn last line (set aside and recorded at the next append) or a
 //! head one entry behind. Times are the caller's: a clock that ran back is shown, not corrected.
 
+mod chain;
+
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::hash::{from_hex, hex, hmac_matches, hmac_sha256};
 use super::{ArtifactError, OperatorKey, Timestamp, canonical, file, limits, parse_canonical, sha256_hex};
+pub use chain::AuditReport;
+use chain::{Entry, HEAD_FORMAT, Head, LINE_FORMAT, Sealed, Tip, Walk, ZEROS};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,49 +37,6 @@ pub struct AuditLog<'a> {
     log: PathBuf,
     head: PathBuf,
     key: &'a OperatorKey,
-}
-
-/// What a full check of the log found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditReport {
-    /// Entries in the log.
-    pub entries: u64,
-    /// Entries whose MAC was checked: those of the key at hand.
-    pub checked: u64,
-    /// SHA-256 of the last line; zeros when there is none.
-    pub head: String,
-    /// Entries whose time lies before the entry above.
-    pub clock_steps_back: u64,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    action: String,
-    cid: Option<String>,
-    detail: String,
-    format: String,
-    key_id: String,
-    outcome: String,
-    prev: String,
-    seq: u64,
-    time: Timestamp,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Sealed<T> {
-    entry: T,
-    mac: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head {
-    entries: u64,
-    format: String,
-    hash: String,
-    key_id: String,
 }
 
 impl<'a> AuditLog<'a> {
@@ -286,94 +245,10 @@ impl<'a> AuditLog<'a> {
     }
 }
 
-/// Number of entries so far and hash of the last line.
-#[derive(Clone, Debug)]
-struct Tip {
-    entries: u64,
-    hash: String,
-}
-
-impl Tip {
-    fn start() -> Self {
-        Self { entries: 0, hash: ZEROS.to_owned() }
-    }
-}
-
 struct End {
     tip: Tip,
     whole_len_bytes: u64,
     torn: Option<Vec<u8>>,
-}
-
-/// Follows the chain line by line.
-struct Walk<'a> {
-    key: &'a OperatorKey,
-    tip: Tip,
-    offset: u64,
-    checked: u64,
-    time: Option<Timestamp>,
-    clock_steps_back: u64,
-}
-
-impl<'a> Walk<'a> {
-    fn new(key: &'a OperatorKey) -> Self {
-        Self { key, tip: Tip::start(), offset: 0, checked: 0, time: None, clock_steps_back: 0 }
-    }
-
-    fn line(&mut self, body: &[u8]) -> Result<(), ArtifactError> {
-        let sealed = self.parse(body)?;
-        let entry = &sealed.entry;
-        if entry.seq != self.tip.entries + 1 {
-            return Err(self.fault("has another number: lines were removed, repeated or moved"));
-        }
-        if entry.prev != self.tip.hash {
-            return Err(self.fault("does not follow the line above: one of the two was edited"));
-        }
-        if self.check_mac(&sealed)? {
-            self.checked += 1;
-        }
-        if self.time.is_some_and(|before| entry.time < before) {
-            self.clock_steps_back += 1;
-        }
-        self.time = Some(entry.time);
-        self.tip = Tip { entries: entry.seq, hash: sha256_hex(body) };
-        self.offset += u64::try_from(body.len()).unwrap_or(u64::MAX) + 1;
-        Ok(())
-    }
-
-    fn parse(&self, body: &[u8]) -> Result<Sealed<Entry>, ArtifactError> {
-        let sealed: Sealed<Entry> =
-            parse_canonical("audit.log", body).map_err(|_| self.fault("is not an audit entry"))?;
-        if sealed.entry.format != LINE_FORMAT {
-            return Err(self.fault("has another format"));
-        }
-        Ok(sealed)
-    }
-
-    /// Whether the MAC could be checked: entries of another key are only chained.
-    fn check_mac(&self, sealed: &Sealed<Entry>) -> Result<bool, ArtifactError> {
-        if sealed.entry.key_id != self.key.id() {
-            return Ok(false);
-        }
-        let mac = from_hex(&sealed.mac).unwrap_or_default();
-        if !hmac_matches(&self.key.audit_key(), &[&canonical(&sealed.entry)?], &mac) {
-            return Err(self.fault("has a MAC that does not match: it was edited"));
-        }
-        Ok(true)
-    }
-
-    fn fault(&self, fault: &'static str) -> ArtifactError {
-        ArtifactError::AuditLine { line: self.tip.entries + 1, offset: self.offset, fault }
-    }
-
-    fn report(self) -> AuditReport {
-        AuditReport {
-            entries: self.tip.entries,
-            checked: self.checked,
-            head: self.tip.hash,
-            clock_steps_back: self.clock_steps_back,
-        }
-    }
 }
 
 #[cfg(unix)]
@@ -385,162 +260,5 @@ fn private(options: &mut OpenOptions) {
 #[cfg(not(unix))]
 fn private(_: &mut OpenOptions) {}
 
-const LINE_FORMAT: &str = "kolm-audit-1";
-const HEAD_FORMAT: &str = "kolm-audit-head-1";
-const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn event(second: u64) -> Event {
-        Event {
-            time: Timestamp::from_unix(second).unwrap(),
-            action: "compile".into(),
-            cid: None,
-            outcome: "done".into(),
-            detail: String::new(),
-        }
-    }
-
-    struct Home {
-        folder: tempfile::TempDir,
-        key: OperatorKey,
-    }
-
-    impl Home {
-        fn with(entries: u64) -> Self {
-            let home = Self { folder: tempfile::tempdir().unwrap(), key: OperatorKey::from_bytes([3; 32]) };
-            for second in 0..entries {
-                home.log().append(&event(second)).unwrap();
-            }
-            home
-        }
-
-        fn log(&self) -> AuditLog<'_> {
-            AuditLog::open(self.folder.path(), &self.key).unwrap()
-        }
-
-        fn edit(&self, name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
-            let path = self.folder.path().join(name);
-            fs::write(&path, change(fs::read(&path).unwrap())).unwrap();
-        }
-
-        fn codes(&self) -> (&'static str, &'static str) {
-            let verify = self.log().verify().map_or_else(|error| error.code(), |_| "ok");
-            let append = self.log().append(&event(9)).map_or_else(|error| error.code(), |()| "ok");
-            (verify, append)
-        }
-    }
-
-    #[test]
-    fn grows_and_verifies() {
-        let home = Home::with(0);
-        assert_eq!(home.log().verify().unwrap().entries, 0);
-        let home = Home::with(4);
-        let report = home.log().verify().unwrap();
-        assert_eq!((report.entries, report.checked, report.clock_steps_back), (4, 4, 0));
-        home.log().append(&event(0)).unwrap();
-        assert_eq!(home.log().verify().unwrap().clock_steps_back, 1);
-    }
-
-    #[test]
-    fn every_single_byte_change_is_noticed() {
-        let home = Home::with(3);
-        let bytes = fs::read(home.folder.path().join("audit.log")).unwrap();
-        for at in 0..bytes.len() {
-            home.edit("audit.log", |_| {
-                let mut bytes = bytes.clone();
-                bytes[at] ^= 1;
-                bytes
-            });
-            assert!(home.log().verify().is_err(), "byte {at}");
-        }
-    }
-
-    #[test]
-    fn cut_tail_is_noticed() {
-        let home = Home::with(3);
-        home.edit("audit.log", |bytes| {
-            let end = bytes[..bytes.len() - 1].iter().rposition(|&byte| byte == b'\n').unwrap();
-            bytes[..=end].to_vec()
-        });
-        assert_eq!(home.codes(), ("audit_truncated", "audit_truncated"));
-        let home = Home::with(3);
-        home.edit("audit.log", |_| Vec::new());
-        assert_eq!(home.codes(), ("audit_truncated", "audit_truncated"));
-    }
-
-    #[test]
-    fn removed_head_is_noticed() {
-        let home = Home::with(3);
-        fs::remove_file(home.folder.path().join("audit.head")).unwrap();
-        assert_eq!(home.codes(), ("audit_head", "audit_head"));
-        let home = Home::with(3);
-        home.edit("audit.head", |bytes| {
-            String::from_utf8(bytes).unwrap().replace("\"entries\":3", "\"entries\":2").into_bytes()
-        });
-        assert_eq!(home.codes(), ("audit_head", "audit_head"));
-    }
-
-    #[test]
-    fn removed_middle_line_is_noticed() {
-        let home = Home::with(3);
-        home.edit("audit.log", |bytes| {
-            let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
-            [lines[0], lines[2]].concat()
-        });
-        assert_eq!(home.log().verify().unwrap_err().code(), "audit_line");
-    }
-
-    #[test]
-    fn torn_line_is_set_aside_and_recorded() {
-        let home = Home::with(2);
-        home.edit("audit.log", |bytes| [&bytes[..], b"{\"entry\":{\"act"].concat());
-        assert_eq!(home.log().verify().unwrap_err().code(), "audit_line");
-        home.log().append(&event(5)).unwrap();
-        assert_eq!(home.log().verify().unwrap().entries, 4);
-        assert_eq!(fs::read(home.folder.path().join("audit.torn.2")).unwrap(), b"{\"entry\":{\"act");
-    }
-
-    #[test]
-    fn head_one_behind_is_a_crash_and_goes_on() {
-        for entries in [0, 2] {
-            let home = Home::with(entries);
-            let head = fs::read(home.folder.path().join("audit.head")).ok();
-            home.log().append(&event(7)).unwrap();
-            let path = home.folder.path().join("audit.head");
-            match head {
-                Some(head) => fs::write(path, head).unwrap(),
-                None => fs::remove_file(path).unwrap(),
-            }
-            assert_eq!(home.codes(), ("ok", "ok"), "{entries}");
-            assert_eq!(home.log().verify().unwrap().entries, entries + 2);
-        }
-    }
-
-    #[test]
-    fn a_second_key_continues_the_chain() {
-        let home = Home::with(2);
-        let other = OperatorKey::from_bytes([4; 32]);
-        let log = AuditLog::open(home.folder.path(), &other).unwrap();
-        log.append(&event(8)).unwrap();
-        let report = log.verify().unwrap();
-        assert_eq!((report.entries, report.checked), (3, 1));
-        // Only the key that sealed the head can say that no tail was cut.
-        assert_eq!(home.log().verify().unwrap_err().code(), "audit_head");
-    }
-
-    #[test]
-    fn writers_take_turns() {
-        let home = Home::with(0);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| (0..5).for_each(|second| home.log().append(&event(second)).unwrap()));
-            }
-        });
-        assert_eq!(home.log().verify().unwrap().entries, 20);
-    }
-}
+mod tests;
