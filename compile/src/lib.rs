@@ -6,6 +6,7 @@
 pub mod bpe;
 pub mod cli;
 pub mod corpus;
+pub mod diff;
 pub mod generate;
 pub mod job;
 pub mod pipeline;

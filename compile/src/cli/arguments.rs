@@ -27,6 +27,8 @@ pub(super) enum Verb {
     Verify(Verify),
     /// Answer one prompt with an artifact
     Run(Run),
+    /// Say what differs between two artifacts, down to the first tensor element
+    Diff(crate::diff::verb::Arguments),
     /// Checks on corpora
     #[command(subcommand)]
     Corpus(CorpusVerb),

@@ -1,4 +1,5 @@
-//! The verbs of the bounded side, mounted from runtime: `inspect`, `verify`, `airgap verify`, `run`.
+//! The verbs of the bounded side, mounted from runtime: `inspect`, `verify`, `airgap verify`, `run`; and `diff`, which needs
+//! neither key nor model.
 
 use std::io::{BufRead, IsTerminal};
 
@@ -86,6 +87,15 @@ pub(super) fn run(arguments: &arguments::Run, level: Level, environment: &Enviro
         }
     }
     Ok(Exit::Done)
+}
+
+/// Runs `kolm diff`.
+pub(super) fn diff(arguments: &crate::diff::verb::Arguments) -> Result<Exit, CompileError> {
+    match crate::diff::verb::run(arguments, &mut std::io::stdout().lock(), &mut std::io::stderr()) {
+        Ok(code) => Ok(Exit::from_code(code)),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(source) => Err(CompileError::Io { action: "write", path: "stdout".into(), source }),
+    }
 }
 
 fn shown(response: &Response, as_json: bool) -> String {

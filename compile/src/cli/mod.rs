@@ -59,6 +59,7 @@ fn run(arguments: &Arguments, environment: &Environment) -> Result<Exit, Compile
             bounded::verify(arguments, level, environment)
         }
         Verb::Run(arguments) => bounded::run(arguments, level, environment),
+        Verb::Diff(arguments) => bounded::diff(arguments),
         Verb::Corpus(CorpusVerb::Scan(arguments)) => corpus::scan(arguments),
         Verb::Corpus(CorpusVerb::Deidentify(arguments)) => corpus::deidentify(arguments, environment),
     }
