@@ -114,7 +114,7 @@ fn shown(response: &Response, as_json: bool) -> String {
     text
 }
 
-fn places(models: &arguments::Models, environment: &Environment) -> ModelPlaces {
+pub(super) fn places(models: &arguments::Models, environment: &Environment) -> ModelPlaces {
     ModelPlaces {
         base: models.base.clone(),
         encoder: models.encoder.clone(),
