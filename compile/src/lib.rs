@@ -6,6 +6,8 @@
 pub mod bpe;
 pub mod cli;
 pub mod corpus;
+pub mod diff;
+pub mod gate;
 pub mod generate;
 pub mod job;
 pub mod pipeline;

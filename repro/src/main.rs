@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use kolm_compile::diff::verb;
 use kolm_repro::golden::{self, nano};
 use kolm_runtime::kernel::Level;
 
@@ -21,6 +22,8 @@ enum Verb {
     /// Everything under golden/ and the generated files under corpora/
     #[command(subcommand)]
     Golden(GoldenVerb),
+    /// Say what differs between two artifacts, down to the first tensor element (the same as `kolm diff`)
+    Diff(verb::Arguments),
     /// Train an embedded model from scratch, by its recipe, into golden/models (a quarter of an hour on two cores; resumes if killed)
     Nano {
         /// Which model
@@ -53,7 +56,7 @@ enum GoldenVerb {
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(1)
@@ -61,11 +64,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+fn run(arguments: &Arguments) -> Result<u8> {
     let level = Level::from_environment()?;
     match &arguments.verb {
-        Verb::Golden(GoldenVerb::Check { root }) => golden::check(level, root),
-        Verb::Golden(GoldenVerb::Write { root }) => golden::write(level, root),
+        Verb::Golden(GoldenVerb::Check { root }) => golden::check(level, root)?,
+        Verb::Golden(GoldenVerb::Write { root }) => golden::write(level, root)?,
         Verb::Nano { model, root, work } => {
             let made = nano::make(level, *model, work, &mut |report| {
                 if report.step % 10 == 0 || report.step == report.steps {
@@ -75,7 +78,11 @@ fn run(arguments: &Arguments) -> Result<()> {
                     );
                 }
             })?;
-            golden::write_model(root, *model, &made)
+            golden::write_model(root, *model, &made)?;
+        }
+        Verb::Diff(arguments) => {
+            return Ok(verb::run(arguments, &mut std::io::stdout().lock(), &mut std::io::stderr())?);
         }
     }
+    Ok(0)
 }

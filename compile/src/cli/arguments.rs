@@ -27,6 +27,10 @@ pub(super) enum Verb {
     Verify(Verify),
     /// Answer one prompt with an artifact
     Run(Run),
+    /// Say what differs between two artifacts, down to the first tensor element
+    Diff(crate::diff::verb::Arguments),
+    /// Replay an artifact and decide whether it may be used
+    Gate(Gate),
     /// Checks on corpora
     #[command(subcommand)]
     Corpus(CorpusVerb),
@@ -157,6 +161,32 @@ pub(super) struct Run {
     /// One JSON object a line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// `kolm gate`
+#[derive(Debug, Args)]
+pub(super) struct Gate {
+    /// The artifact
+    pub(super) artifact: PathBuf,
+    /// Least K, a decimal of at most six places [default: the gate in the artifact's plan]
+    #[arg(long, value_name = "K")]
+    pub(super) min_k: Option<String>,
+    /// Artifact to compare with
+    #[arg(long, value_name = "OLD.kolm")]
+    pub(super) baseline: Option<PathBuf>,
+    /// Most cases that may be right in the baseline and wrong now
+    #[arg(long, value_name = "N", requires = "baseline")]
+    pub(super) max_regressions: Option<usize>,
+    /// Most that K over the common cases may fall, a decimal of at most six places
+    #[arg(long, value_name = "K", requires = "baseline")]
+    pub(super) max_drop: Option<String>,
+    /// How to report
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: crate::gate::Format,
+    #[command(flatten)]
+    pub(super) models: Models,
+    #[command(flatten)]
+    pub(super) key: Key,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,4 +1,5 @@
-//! The verbs of the bounded side, mounted from runtime: `inspect`, `verify`, `airgap verify`, `run`.
+//! The verbs of the bounded side, mounted from runtime: `inspect`, `verify`, `airgap verify`, `run`; and `diff`, which needs
+//! neither key nor model.
 
 use std::io::{BufRead, IsTerminal};
 
@@ -88,6 +89,15 @@ pub(super) fn run(arguments: &arguments::Run, level: Level, environment: &Enviro
     Ok(Exit::Done)
 }
 
+/// Runs `kolm diff`.
+pub(super) fn diff(arguments: &crate::diff::verb::Arguments) -> Result<Exit, CompileError> {
+    match crate::diff::verb::run(arguments, &mut std::io::stdout().lock(), &mut std::io::stderr()) {
+        Ok(code) => Ok(Exit::from_code(code)),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(source) => Err(CompileError::Io { action: "write", path: "stdout".into(), source }),
+    }
+}
+
 fn shown(response: &Response, as_json: bool) -> String {
     if as_json {
         let passages: Vec<_> = response
@@ -104,7 +114,7 @@ fn shown(response: &Response, as_json: bool) -> String {
     text
 }
 
-fn places(models: &arguments::Models, environment: &Environment) -> ModelPlaces {
+pub(super) fn places(models: &arguments::Models, environment: &Environment) -> ModelPlaces {
     ModelPlaces {
         base: models.base.clone(),
         encoder: models.encoder.clone(),

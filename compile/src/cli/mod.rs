@@ -8,6 +8,7 @@ mod compile;
 mod corpus;
 pub mod environment;
 mod exit;
+mod gate;
 pub mod progress;
 
 use std::io::Write;
@@ -59,6 +60,8 @@ fn run(arguments: &Arguments, environment: &Environment) -> Result<Exit, Compile
             bounded::verify(arguments, level, environment)
         }
         Verb::Run(arguments) => bounded::run(arguments, level, environment),
+        Verb::Diff(arguments) => bounded::diff(arguments),
+        Verb::Gate(arguments) => gate::gate(arguments, level, environment),
         Verb::Corpus(CorpusVerb::Scan(arguments)) => corpus::scan(arguments),
         Verb::Corpus(CorpusVerb::Deidentify(arguments)) => corpus::deidentify(arguments, environment),
     }

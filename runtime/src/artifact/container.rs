@@ -156,6 +156,16 @@ impl ArtifactFile {
         Ok(MemberDigest { member, size, sha256: hex(&sha256.finalize()) })
     }
 
+    /// A reader over `member`'s content that starts anywhere in it and holds no buffer. It checks no CRC, which only a whole
+    /// reading could: whoever relies on the content takes its `digest` first.
+    ///
+    /// # Errors
+    /// `MemberMissing`.
+    pub fn reader(&self, member: Member) -> Result<MemberReader<'_>, ArtifactError> {
+        let entry = self.entry(member).ok_or(ArtifactError::MemberMissing { name: member.name() })?;
+        Ok(MemberReader { file: self, entry: *entry, position: 0 })
+    }
+
     fn entry(&self, member: Member) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.member == member)
     }
@@ -212,6 +222,37 @@ impl ArtifactFile {
 impl std::fmt::Debug for ArtifactFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ArtifactFile").field("path", &self.path).field("entries", &self.entries).finish_non_exhaustive()
+    }
+}
+
+/// Reads one member's content piece by piece.
+#[derive(Debug)]
+pub struct MemberReader<'a> {
+    file: &'a ArtifactFile,
+    entry: Entry,
+    position: u64,
+}
+
+impl MemberReader<'_> {
+    /// The same member from `offset` on; past its end there is nothing to read.
+    pub fn at(&self, offset: u64) -> Self {
+        Self { file: self.file, entry: self.entry, position: offset.min(self.entry.len) }
+    }
+
+    /// Length of the whole content in bytes.
+    pub fn len_bytes(&self) -> u64 {
+        self.entry.len
+    }
+}
+
+impl Read for MemberReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.entry.len.saturating_sub(self.position);
+        let mut source = self.file.source.lock().unwrap_or_else(PoisonError::into_inner);
+        source.seek(SeekFrom::Start(self.entry.offset.saturating_add(self.position)))?;
+        let count = source.as_mut().take(left).read(buffer)?;
+        self.position = self.position.saturating_add(count.try_into().unwrap_or(u64::MAX));
+        Ok(count)
     }
 }
 

@@ -34,7 +34,7 @@ mod time;
 pub use crate::model::FileIdentity;
 pub use audit::{AuditLog, AuditReport, Event};
 pub use cid::cid;
-pub use container::{ArtifactFile, MemberDigest, Members, encode};
+pub use container::{ArtifactFile, MemberDigest, MemberReader, Members, encode};
 pub use error::ArtifactError;
 pub use file::Staged;
 pub use hash::{from_hex, hex, sha256_hex};

@@ -244,6 +244,39 @@ impl fmt::Debug for TensorFile {
     }
 }
 
+/// Where one tensor lies in its file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TensorPlace {
+    /// Name in the file.
+    pub name: String,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Row-major shape.
+    pub shape: Vec<usize>,
+    /// Offset of its first byte from the start of the file.
+    pub offset_bytes: u64,
+    /// Its length in bytes.
+    pub len_bytes: u64,
+}
+
+/// Reads and checks the table alone, from a reader at the start of a file of `len_bytes`: for callers that stream the tensors.
+/// Sorted by name.
+///
+/// # Errors
+/// As [`TensorFile::from_bytes`].
+pub fn places(label: &str, reader: &mut dyn Read, len_bytes: u64) -> Result<Vec<TensorPlace>, ModelError> {
+    let header = read_header(label, reader, len_bytes, None)?;
+    let (tensors, _, data_offset_bytes) = check_table(label, &header, len_bytes)?;
+    let place = |(name, entry): (String, Entry)| TensorPlace {
+        name,
+        dtype: entry.dtype,
+        shape: entry.shape,
+        offset_bytes: data_offset_bytes + entry.begin,
+        len_bytes: entry.end - entry.begin,
+    };
+    Ok(tensors.into_iter().map(place).collect())
+}
+
 /// Encodes tensors: names sorted, `__metadata__` first, header padded with spaces to a multiple of 8.
 ///
 /// Each tensor is (name, type, shape, little-endian bytes); at most one metadata key, so that nothing is left to a map's order.

@@ -67,6 +67,21 @@ impl Verification {
     }
 }
 
+impl Verification {
+    /// The refusal of [`Verification::failure`], owned.
+    pub fn into_failure(self) -> Option<ArtifactError> {
+        let mut failures = self.checks.into_iter().filter_map(|check| match check.outcome {
+            Outcome::Failed(error) => Some(error),
+            _ => None,
+        });
+        let first = failures.next()?;
+        if super::Exit::of(&first) == super::Exit::Refused {
+            return Some(first);
+        }
+        Some(failures.find(|error| super::Exit::of(error) == super::Exit::Refused).unwrap_or(first))
+    }
+}
+
 /// How the replay is made; none leaves check 5 out.
 pub struct ReplayWith<'a> {
     /// Kernels.
