@@ -37,12 +37,12 @@ impl Stage {
 
     /// Compiles the micro job with this seed and task name into a folder of its own.
     fn compile(&self, seed: u64, name: &str) -> String {
-        let root = root().display().to_string();
+        let place = root().display().to_string();
         let job = std::fs::read_to_string(root().join("corpora/micro/kolm.toml")).unwrap();
         let job = job
-            .replace("../../golden", &format!("{root}/golden"))
-            .replace("\"train.parquet\"", &format!("\"{root}/corpora/micro/train.parquet\""))
-            .replace("\"eval.parquet\"", &format!("\"{root}/corpora/micro/eval.parquet\""))
+            .replace("../../golden", &format!("{place}/golden"))
+            .replace("\"train.parquet\"", &format!("\"{place}/corpora/micro/train.parquet\""))
+            .replace("\"eval.parquet\"", &format!("\"{place}/corpora/micro/eval.parquet\""))
             .replace("\nsteps = 6", &format!("\nseed = {seed}\nsteps = 6"))
             .replace("name = \"micro\"", &format!("name = \"{name}\""));
         let (path, out) = (self.path(&format!("{name}{seed}.toml")), self.path(&format!("{name}{seed}")));

@@ -1,7 +1,5 @@
 //! What stops a comparison.
 
-use std::path::PathBuf;
-
 use kolm_runtime::artifact::ArtifactError;
 use kolm_runtime::model::ModelError;
 use thiserror::Error;
@@ -15,7 +13,7 @@ pub enum DiffError {
         /// Which.
         path: String,
         /// Why.
-        source: ArtifactError,
+        source: Box<ArtifactError>,
     },
     /// A tensor member's table is wrong.
     #[error("{member}: {source}")]
@@ -23,7 +21,7 @@ pub enum DiffError {
         /// Path of the member.
         member: &'static str,
         /// Why.
-        source: ModelError,
+        source: Box<ModelError>,
     },
     /// A member's bytes could not be read.
     #[error("cannot read {member}: {source}")]
@@ -44,13 +42,8 @@ pub enum DiffError {
         detail: String,
     },
     /// The page could not be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Page {
-        /// Where.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Page(Box<ArtifactError>),
 }
 
 impl DiffError {
@@ -61,7 +54,7 @@ impl DiffError {
             DiffError::Tensors { source, .. } => source.code(),
             DiffError::Read { .. } => "diff_read",
             DiffError::Json { .. } => "diff_json",
-            DiffError::Page { .. } => "diff_page",
+            DiffError::Page(_) => "diff_page",
         }
     }
 
@@ -70,7 +63,7 @@ impl DiffError {
         match self {
             DiffError::Side { source, .. } => kolm_runtime::verify::Exit::of(source).code(),
             DiffError::Tensors { .. } | DiffError::Json { .. } => 1,
-            DiffError::Read { .. } | DiffError::Page { .. } => 6,
+            DiffError::Read { .. } | DiffError::Page(_) => 6,
         }
     }
 }

@@ -117,7 +117,7 @@ struct Side {
 impl Side {
     fn open(path: &Path) -> Result<Side, DiffError> {
         let shown = path.display().to_string();
-        let read = || {
+        let read = || -> Result<_, Box<ArtifactError>> {
             let opened = Opened::new(ArtifactFile::open(path)?)?;
             let digests = opened.digests()?;
             opened.check_content(&digests)?;
@@ -132,7 +132,7 @@ impl Side {
     }
 
     fn side(&self, source: ArtifactError) -> DiffError {
-        DiffError::Side { path: self.path.clone(), source }
+        DiffError::Side { path: self.path.clone(), source: Box::new(source) }
     }
 
     fn identity(&self) -> Value {

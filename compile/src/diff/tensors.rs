@@ -102,7 +102,7 @@ fn table(file: &ArtifactFile, member: Member) -> Result<Table<'_>, DiffError> {
     let Ok(mut reader) = file.reader(member) else { return Ok((None, Vec::new())) };
     let len_bytes = reader.len_bytes();
     let table = safetensors::places(member.name(), &mut reader, len_bytes)
-        .map_err(|source| DiffError::Tensors { member: member.name(), source })?;
+        .map_err(|source| DiffError::Tensors { member: member.name(), source: Box::new(source) })?;
     Ok((Some(reader), table))
 }
 

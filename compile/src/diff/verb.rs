@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use kolm_runtime::artifact::Staged;
 use serde_json::json;
 
 use super::{Diff, DiffError, html, report};
@@ -52,7 +53,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, talk: &mut dyn Write) -> 
 fn compare(arguments: &Arguments) -> Result<Diff, DiffError> {
     let diff = Diff::of(&arguments.a, &arguments.b)?;
     if let Some(path) = &arguments.html {
-        std::fs::write(path, html::page(&diff)).map_err(|source| DiffError::Page { path: path.clone(), source })?;
+        let written = Staged::write(path, html::page(&diff).as_bytes()).and_then(Staged::commit);
+        written.map_err(|source| DiffError::Page(Box::new(source)))?;
     }
     Ok(diff)
 }

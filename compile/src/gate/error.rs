@@ -10,14 +10,14 @@ use thiserror::Error;
 pub enum GateError {
     /// The artifact is refused, or something it needs is missing.
     #[error(transparent)]
-    Artifact(ArtifactError),
+    Artifact(Box<ArtifactError>),
     /// The baseline is refused, or is not there.
     #[error("baseline {}: {source}", path.display())]
     Baseline {
         /// Its path.
         path: PathBuf,
         /// Why.
-        source: ArtifactError,
+        source: Box<ArtifactError>,
     },
     /// The baseline was made for something else.
     #[error("baseline is of task {found:?}, expected {expected:?}")]

@@ -62,13 +62,13 @@ fn measure(options: &Options, level: Level, progress: Progress<'_>, report: &mut
         report.measured = Some(Measured::new(&pack(opened)?, outcome, &opened.manifest.eval.k));
     }
     if let Some(error) = verification.into_failure() {
-        return Err(GateError::Artifact(error));
+        return Err(GateError::Artifact(Box::new(error)));
     }
     // All five checks hold, so there is an artifact and a replay of it.
     let Some((opened, outcome)) = graded else { return Ok(()) };
-    let pack = pack(&opened)?;
+    let pack = pack(opened)?;
     if let Some(path) = &options.baseline {
-        report.baseline = Some(baseline(path, options, &opened, (&pack, &outcome), level, progress)?);
+        report.baseline = Some(baseline(path, options, opened, (&pack, &outcome), level, progress)?);
     }
     let gate = opened.plan.eval.gate.parse().unwrap_or(Ppm::ONE);
     report.conditions = verdict::conditions(&options.limits, gate, outcome.k, report.baseline.as_ref());
@@ -84,13 +84,14 @@ fn baseline(
     progress: Progress<'_>,
 ) -> Result<Baseline, GateError> {
     let wrong = |source| GateError::Baseline { path: path.to_owned(), source };
+    let refused = |source: ArtifactError| wrong(Box::new(source));
     let open = || {
         let opened = Opened::new(ArtifactFile::open(path)?)?;
         opened.check_content(&opened.digests()?)?;
         verify::check_members(&opened)?;
         Ok(opened)
     };
-    let old = open().map_err(wrong)?;
+    let old = open().map_err(refused)?;
     if old.task.name != new.task.name {
         return Err(GateError::OtherTask { found: old.task.name.clone(), expected: new.task.name.clone() });
     }
@@ -101,9 +102,9 @@ fn baseline(
     let plan = &old.plan.base;
     let (outcome, not_replayed) = match options.places.find(Role::Base, &plan.repo, &plan.revision, &plan.files) {
         Ok(base) => {
-            let replayed = verify::replay(&old, &base, level, progress).map_err(wrong)?;
+            let replayed = verify::replay(&old, &base, level, progress).map_err(refused)?;
             if let Some(difference) = replayed.difference {
-                return Err(wrong(difference));
+                return Err(refused(difference));
             }
             (replayed.outcome, None)
         }
@@ -112,7 +113,7 @@ fn baseline(
                 let bytes = old.read(Member::EvalReplay)?;
                 Outcome::parse(&old_pack, &bytes).map_err(|error| ArtifactError::Eval { detail: error.to_string() })
             };
-            (read().map_err(wrong)?, Some(error.to_string()))
+            (read().map_err(refused)?, Some(error.to_string()))
         }
     };
     Ok(Baseline {
@@ -126,6 +127,7 @@ fn baseline(
 }
 
 fn pack(opened: &Opened) -> Result<Pack, GateError> {
-    let bytes = opened.read(Member::EvalPack).map_err(GateError::Artifact)?;
-    Pack::parse(&bytes).map_err(|error| GateError::Artifact(ArtifactError::Eval { detail: error.to_string() }))
+    let refused = |source: ArtifactError| GateError::Artifact(Box::new(source));
+    let bytes = opened.read(Member::EvalPack).map_err(refused)?;
+    Pack::parse(&bytes).map_err(|error| refused(ArtifactError::Eval { detail: error.to_string() }))
 }

@@ -171,9 +171,9 @@ mod tests {
         let met = conditions(&Limits::default(), Ppm::ZERO, Ppm::ONE, None);
         let check = |error: GateError, code: u8| assert_eq!(Verdict::of(Some(&error), &met).exit_code(), code);
         check(GateError::OtherTask { found: "a".into(), expected: "b".into() }, 1);
-        check(GateError::Artifact(ArtifactError::NotAnArtifact), 1);
+        check(GateError::Artifact(Box::new(ArtifactError::NotAnArtifact)), 1);
         let absent = || ArtifactError::ModelAbsent { role: "base", repo: "r".into(), revision: "v".into() };
-        check(GateError::Artifact(absent()), 4);
+        check(GateError::Artifact(Box::new(absent())), 4);
         assert_eq!(Verdict::of(None, &[]), Verdict::Refused);
     }
 }
