@@ -50,6 +50,7 @@ impl Exit {
             | CompileError::Eval(_)
             | CompileError::Overlong { .. }
             | CompileError::NothingLeft { .. }
+            | CompileError::Split { .. }
             | CompileError::ResidualIdentifier { .. } => Exit::Refused,
             CompileError::Target { .. }
             | CompileError::NoEndToken { .. }
@@ -63,7 +64,7 @@ impl Exit {
     }
 
     /// The exit of a code given by runtime or a stage.
-    pub(super) fn from_code(code: u8) -> Exit {
+    pub fn from_code(code: u8) -> Exit {
         match code {
             0 => Exit::Done,
             2 => Exit::Usage,
@@ -100,7 +101,7 @@ fn of_training(error: &TrainError) -> Exit {
 }
 
 /// What to do about it, where there is one thing to do.
-pub(super) fn hint(error: &CompileError) -> Option<String> {
+pub fn hint(error: &CompileError) -> Option<String> {
     Some(match error {
         CompileError::Job(_) => "`kolm init` writes a job file with every key explained".to_owned(),
         CompileError::Corpus(error) => return error.hint().map(str::to_owned),

@@ -13,6 +13,7 @@ mod plan;
 mod prompt;
 mod recall;
 mod render;
+mod replan;
 mod sources;
 mod start;
 
@@ -24,6 +25,7 @@ use kolm_runtime::kernel::Level;
 pub use assemble::Compiled;
 pub use content::{Base, Inputs, Made, make};
 pub use error::CompileError;
+pub use replan::{SplitValues, job_of, load_corpus};
 pub use sources::{Lookup, locate};
 
 use crate::cli::environment::Environment;
