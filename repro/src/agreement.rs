@@ -3,8 +3,6 @@
 //! With trusted keys named, only those count and the others are shown; with none named, every statement counts. A quorum counts distinct
 //! trusted keys, so a rebuilder who signs twice counts once.
 
-use std::fmt::Write;
-
 use serde::Serialize;
 
 use crate::rebuild::Results;
@@ -52,7 +50,7 @@ pub struct Agreement {
     pub agree: bool,
     /// Whether all that count give what the artifact records.
     pub confirmed: bool,
-    /// Distinct trusted keys behind the result in question.
+    /// Distinct trusted keys behind the recorded result when an artifact is challenged, behind the most widely shared one when not.
     pub trusted_keys: usize,
     /// As asked for.
     pub quorum: Option<usize>,
@@ -63,8 +61,8 @@ pub struct Agreement {
 /// # Errors
 /// [`StatementError::AnotherArtifact`] when they are not all about the first one's artifact, and the quorum errors.
 pub fn compare(statements: &[Signed], trust: &Trust) -> Result<Agreement, StatementError> {
-    let about = statements.first().map(|first| first.statement.predicate.recorded.clone());
-    gather(statements, trust, about.as_ref())
+    let cid = statements.first().map(|first| first.statement.predicate.recorded.cid.clone()).unwrap_or_default();
+    gather(statements, trust, cid, None)
 }
 
 /// Holds statements against what an artifact records.
@@ -72,10 +70,15 @@ pub fn compare(statements: &[Signed], trust: &Trust) -> Result<Agreement, Statem
 /// # Errors
 /// As [`compare`]; [`StatementError::AnotherArtifact`] when one is not about this artifact.
 pub fn challenge(recorded: &Results, statements: &[Signed], trust: &Trust) -> Result<Agreement, StatementError> {
-    gather(statements, trust, Some(recorded))
+    gather(statements, trust, recorded.cid.clone(), Some(recorded))
 }
 
-fn gather(statements: &[Signed], trust: &Trust, recorded: Option<&Results>) -> Result<Agreement, StatementError> {
+fn gather(
+    statements: &[Signed],
+    trust: &Trust,
+    cid: String,
+    recorded: Option<&Results>,
+) -> Result<Agreement, StatementError> {
     if let Some(quorum) = trust.quorum {
         if quorum > statements.len() {
             return Err(StatementError::QuorumTooLarge { quorum, statements: statements.len() });
@@ -84,7 +87,6 @@ fn gather(statements: &[Signed], trust: &Trust, recorded: Option<&Results>) -> R
             return Err(StatementError::QuorumOfNobody { quorum, trusted: trust.keys.len() });
         }
     }
-    let cid = recorded.map(|recorded| recorded.cid.clone()).unwrap_or_default();
     for signed in statements {
         let found = &signed.statement.predicate.recorded.cid;
         if *found != cid {
@@ -99,11 +101,23 @@ fn gather(statements: &[Signed], trust: &Trust, recorded: Option<&Results>) -> R
     let counted: Vec<&Row> = rows.iter().filter(|row| row.counts).collect();
     let agree = counted.first().is_some_and(|first| counted.iter().all(|row| row.rebuilt == first.rebuilt));
     let confirmed = !counted.is_empty() && counted.iter().all(|row| row.confirms);
-    let mut keys: Vec<String> =
-        statements.iter().filter(|signed| trust.keys.contains(&signed.key)).map(|signed| signed.key.to_hex()).collect();
+    let trusted_keys = match recorded {
+        Some(recorded) => behind(recorded, statements, trust),
+        None => counted.iter().map(|row| behind(&row.rebuilt, statements, trust)).max().unwrap_or(0),
+    };
+    Ok(Agreement { cid, statements: rows, agree, confirmed, trusted_keys, quorum: trust.quorum })
+}
+
+/// Distinct trusted keys whose rebuild gave `result`.
+fn behind(result: &Results, statements: &[Signed], trust: &Trust) -> usize {
+    let mut keys: Vec<String> = statements
+        .iter()
+        .filter(|signed| trust.keys.contains(&signed.key) && signed.statement.predicate.rebuilt == *result)
+        .map(|signed| signed.key.to_hex())
+        .collect();
     keys.sort_unstable();
     keys.dedup();
-    Ok(Agreement { cid, statements: rows, agree, confirmed, trusted_keys: keys.len(), quorum: trust.quorum })
+    keys.len()
 }
 
 fn row(signed: &Signed, trust: &Trust, recorded: Option<&Results>) -> Row {
@@ -118,12 +132,12 @@ fn row(signed: &Signed, trust: &Trust, recorded: Option<&Results>) -> Row {
         simd: machine.simd.clone(),
         threads: machine.threads,
         rebuilt: predicate.rebuilt.clone(),
-        confirms: recorded == Some(&predicate.rebuilt),
+        confirms: *recorded.unwrap_or(&predicate.recorded) == predicate.rebuilt,
     }
 }
 
 impl Agreement {
-    /// Whether the quorum, if one is asked for, is met. Asked only of those that agree.
+    /// Whether the quorum, if one is asked for, is met.
     pub fn quorum_met(&self) -> bool {
         self.quorum.is_none_or(|quorum| self.trusted_keys >= quorum)
     }
@@ -131,7 +145,10 @@ impl Agreement {
     /// The table, then what it comes to; `challenged` says whether an artifact is asked about.
     pub fn text(&self, challenged: bool) -> String {
         let mut text = String::new();
-        let mut line = |line: String| drop(writeln!(text, "{}", line.trim_end()));
+        let mut line = |line: String| {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        };
         line(format!("artifact: {}", self.cid));
         line(format!(
             "{:<8}  {:<9}  {:<11}  {:<7}  {:>7}  {:<12}  {:<8}  {:<12}  machine",

@@ -132,7 +132,9 @@ fn missing_extra_and_wrong_inputs_have_their_own_codes() {
     let (base, encoder) = (base.to_str().unwrap(), encoder.to_str().unwrap());
     let train = again.to_str().unwrap();
     let models = ["--base", base, "--encoder", encoder];
-    let run = |arguments: &[&str]| repro(home.path(), &[&["rebuild", artifact, "--corpus", train], arguments].concat());
+    let run = |arguments: &[&str]| {
+        repro(home.path(), &[&["rebuild", artifact, "--quiet", "--corpus", train], arguments].concat())
+    };
     let (code, _, stderr) = run(&models);
     assert_eq!(code, 4, "{stderr}");
     assert!(stderr.starts_with("error[corpus_file_missing]"), "{stderr}");

@@ -16,9 +16,15 @@ pub(super) enum CliError {
     Statement(#[from] StatementError),
     /// What was typed, or stdout.
     #[error(transparent)]
-    Typed(#[from] CompileError),
+    Typed(Box<CompileError>),
     #[error("{0:#}")]
     Golden(#[from] anyhow::Error),
+}
+
+impl From<CompileError> for CliError {
+    fn from(error: CompileError) -> Self {
+        Self::Typed(Box::new(error))
+    }
 }
 
 impl CliError {
@@ -26,8 +32,10 @@ impl CliError {
         match self {
             Self::Rebuild(error) => error.code(),
             Self::Statement(error) => error.code(),
-            Self::Typed(CompileError::Io { .. }) => "io",
-            Self::Typed(_) => "usage",
+            Self::Typed(error) => match **error {
+                CompileError::Io { .. } => "io",
+                _ => "usage",
+            },
             Self::Golden(_) => "golden",
         }
     }

@@ -107,5 +107,10 @@ fn trust(typed: &arguments::Trust) -> Result<agreement::Trust, StatementError> {
 }
 
 fn say(agreement: &Agreement, json: bool, challenged: bool) -> Result<(), CliError> {
-    Ok(if json { print_json(agreement)? } else { print(&agreement.text(challenged))? })
+    if json {
+        print_json(agreement)?
+    } else {
+        print(&agreement.text(challenged))?
+    }
+    Ok(())
 }

@@ -15,7 +15,7 @@ pub enum RebuildError {
     Artifact(#[from] ArtifactError),
     /// The compile stopped.
     #[error(transparent)]
-    Compile(#[from] CompileError),
+    Compile(Box<CompileError>),
     /// Base or encoder is absent or unreadable.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -55,13 +55,21 @@ pub struct Input {
     pub recorded: Option<String>,
 }
 
+impl From<CompileError> for RebuildError {
+    fn from(error: CompileError) -> Self {
+        Self::Compile(Box::new(error))
+    }
+}
+
 impl RebuildError {
     /// The stable name of this kind of refusal; of several inputs, the first one's.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Artifact(error) => error.code(),
-            Self::Compile(CompileError::Split { .. }) => "split_differs",
-            Self::Compile(_) => "compile_stopped",
+            Self::Compile(error) => match **error {
+                CompileError::Split { .. } => "split_differs",
+                _ => "compile_stopped",
+            },
             Self::Model(_) => "model_unavailable",
             Self::NewerPlan { .. } => "plan_newer",
             Self::FolderNotNamed { .. } => "model_folder_not_named",
@@ -92,11 +100,13 @@ impl RebuildError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Artifact(error) => return kolm_runtime::verify::hint(error),
-            Self::Compile(CompileError::Split { by_column: true, .. }) => {
-                "a plan does not hold the split column's values; give them with --train-split and --eval-split"
-                    .to_owned()
-            }
-            Self::Compile(_) => return None,
+            Self::Compile(error) => match **error {
+                CompileError::Split { by_column: true, .. } => {
+                    "a plan does not hold the split column's values; give them with --train-split and --eval-split"
+                        .to_owned()
+                }
+                _ => return None,
+            },
             Self::Model(_) => "--base and --encoder take a folder; nothing is fetched here".to_owned(),
             Self::NewerPlan { .. } => "rebuild it with the version of kolm-repro that came with it".to_owned(),
             Self::FolderNotNamed { role, .. } => format!("name it with --{role} DIR; its files are compared by digest"),

@@ -1,7 +1,6 @@
 //! What a rebuild found, as text and as values.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -66,7 +65,10 @@ impl Rebuilt {
     /// What stands on stdout. Digests are shortened where both sides are equal.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let mut line = |line: String| drop(writeln!(text, "{line}"));
+        let mut line = |line: String| {
+            text.push_str(&line);
+            text.push('\n');
+        };
         line(format!("rebuild:  {}", self.verdict()));
         line(format!("artifact: {}", self.artifact.display()));
         for (name, recorded, rebuilt) in [
