@@ -26,7 +26,7 @@ pub struct Row {
     pub trusted: bool,
     /// Whether the statement counts.
     pub counts: bool,
-    /// CPU and system.
+    /// CPU, system and architecture.
     pub machine: String,
     /// SIMD level.
     pub simd: String,
@@ -128,7 +128,7 @@ fn row(signed: &Signed, trust: &Trust, recorded: Option<&Results>) -> Row {
         key: signed.key.id(),
         trusted,
         counts: trusted || trust.keys.is_empty(),
-        machine: format!("{}, {}", machine.cpu, machine.os),
+        machine: format!("{}, {}", machine.cpu, machine.os.split(" ").take(2).collect::<Vec<_>>().join(" ")),
         simd: machine.simd.clone(),
         threads: machine.threads,
         rebuilt: predicate.rebuilt.clone(),

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use kolm_compile::cli::environment::Environment;
 use kolm_compile::cli::progress::Progress;
-use kolm_compile::pipeline::{self, Request};
+use kolm_compile::pipeline::{self, Compiled, Request};
 use kolm_repro::statement::{SigningKey, Statement};
 use kolm_runtime::artifact::{KeySource, Timestamp};
 use kolm_runtime::kernel::Level;
@@ -29,32 +29,37 @@ fn micro() -> &'static Micro {
         let folder = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
         let home = folder.path().to_owned();
-        let environment = Environment {
-            kolm_home: home.join(".kolm"),
-            hub_cache: home.join("hub"),
-            key_file: None,
-            offline: None,
-            source_date_epoch: None,
-            now_seconds: 1_800_000_000,
-            threads: None,
-            home: home.clone(),
-        };
-        let request = Request {
-            job: root.join("corpora/micro/kolm.toml"),
-            out: home.clone(),
-            corpus: Vec::new(),
-            base: None,
-            encoder: None,
-            init_adapter: None,
-            created: Timestamp::parse("2026-11-23T00:00:00Z").unwrap(),
-            micro_batch: None,
-            allow_below_gate: false,
-            force: false,
-            key: KeySource { file: None, descriptor: None, environment: None, home: Some(home) },
-        };
-        let compiled = pipeline::compile(&request, Level::detect(), &environment, &mut Progress::new(true)).unwrap();
+        let compiled = compile(&root.join("corpora/micro/kolm.toml"), &home);
         Micro { _folder: folder, root, artifact: compiled.path, cid: compiled.cid }
     })
+}
+
+/// Compiles a job into `home`, where its key is made too.
+fn compile(job: &Path, home: &Path) -> Compiled {
+    let environment = Environment {
+        kolm_home: home.join(".kolm"),
+        hub_cache: home.join("hub"),
+        key_file: None,
+        offline: None,
+        source_date_epoch: None,
+        now_seconds: 1_800_000_000,
+        threads: None,
+        home: home.to_owned(),
+    };
+    let request = Request {
+        job: job.to_owned(),
+        out: home.to_owned(),
+        corpus: Vec::new(),
+        base: None,
+        encoder: None,
+        init_adapter: None,
+        created: Timestamp::parse("2026-11-23T00:00:00Z").unwrap(),
+        micro_batch: None,
+        allow_below_gate: false,
+        force: false,
+        key: KeySource { file: None, descriptor: None, environment: None, home: Some(home.to_owned()) },
+    };
+    pipeline::compile(&request, Level::detect(), &environment, &mut Progress::new(true)).unwrap()
 }
 
 /// Runs the binary in `home`, with nothing of this process' environment.
@@ -99,6 +104,32 @@ fn a_rebuild_gives_the_same_members_without_the_operators_key() {
     assert_eq!(stdout.matches("  equal   ").count(), 10, "{stdout}");
     assert!(home.path().join("members/adapter/adapter_model.safetensors").is_file());
     assert!(!home.path().join(".kolm/keys").exists(), "a rebuild needs no operator key and makes none");
+}
+
+/// A plan counts the eval cases that are left once overlong rows are gone; the split was made before.
+#[test]
+fn the_split_is_found_again_when_eval_rows_were_too_long() {
+    let home = home();
+    let root = &micro().root;
+    let absolute = |text: &str, from: &str, to: &str| text.replace(from, root.join(to).to_str().unwrap());
+    let job = fs::read_to_string(root.join("corpora/micro/kolm.toml")).unwrap();
+    let job = job.replace("max_length = 64", "max_length = 26").replace("cases = 16", "cases = 8");
+    let job = absolute(&job, "../../golden", "golden");
+    let job = absolute(&job, "train.parquet", "corpora/micro/train.parquet");
+    let job = absolute(&job, "eval.parquet", "corpora/micro/eval.parquet");
+    fs::write(home.path().join("job.toml"), job).unwrap();
+    let compiled = compile(&home.path().join("job.toml"), home.path());
+    assert_eq!(compiled.cases, 3, "of 8");
+    let (eval, base) = (root.join("corpora/micro/eval.parquet"), root.join("golden/micro/base"));
+    let (train, encoder) = (train(), root.join("golden/micro/encoder"));
+    let text = |path: &'_ PathBuf| path.to_str().unwrap().to_owned();
+    let arguments =
+        ["rebuild", &text(&compiled.path), "--corpus", &text(&train), &text(&eval), "--quiet"].map(str::to_owned);
+    let models = ["--base", &text(&base), "--encoder", &text(&encoder)].map(str::to_owned);
+    let arguments: Vec<&str> = arguments.iter().chain(&models).map(String::as_str).collect();
+    let (code, stdout, stderr) = repro(home.path(), &arguments);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.starts_with("rebuild:  identical\n"), "{stdout}");
 }
 
 #[test]
