@@ -1,4 +1,9 @@
 //! The harness: rebuilds, compares, and owns `golden/`.
 #![forbid(unsafe_code)]
 
+pub mod agreement;
+pub mod cli;
 pub mod golden;
+pub mod machine;
+pub mod rebuild;
+pub mod statement;

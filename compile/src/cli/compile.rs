@@ -106,8 +106,11 @@ fn created(typed: Option<&str>, environment: &Environment) -> Result<Timestamp, 
     })
 }
 
-/// `auto` is `None`, `all` is 0.
-fn micro_batch(typed: &str) -> Result<Option<usize>, CompileError> {
+/// What `--micro-batch` means: `auto` is `None`, `all` is 0.
+///
+/// # Errors
+/// [`CompileError::Value`].
+pub fn micro_batch(typed: &str) -> Result<Option<usize>, CompileError> {
     let wrong = || CompileError::Value {
         what: "--micro-batch",
         found: typed.to_owned(),

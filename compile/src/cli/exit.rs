@@ -50,6 +50,7 @@ impl Exit {
             | CompileError::Eval(_)
             | CompileError::Overlong { .. }
             | CompileError::NothingLeft { .. }
+            | CompileError::Split { .. }
             | CompileError::ResidualIdentifier { .. } => Exit::Refused,
             CompileError::Target { .. }
             | CompileError::NoEndToken { .. }
@@ -67,7 +68,7 @@ impl Exit {
     }
 
     /// The exit of a code given by runtime or a stage.
-    pub(super) fn from_code(code: u8) -> Exit {
+    pub fn from_code(code: u8) -> Exit {
         match code {
             0 => Exit::Done,
             2 => Exit::Usage,
@@ -130,7 +131,7 @@ fn hint_of_model(error: &ModelError) -> Option<String> {
 }
 
 /// What to do about it, where there is one thing to do.
-pub(super) fn hint(error: &CompileError) -> Option<String> {
+pub fn hint(error: &CompileError) -> Option<String> {
     Some(match error {
         CompileError::Job(_) => "`kolm init` writes a job file with every key explained".to_owned(),
         CompileError::Corpus(error) => return error.hint().map(str::to_owned),

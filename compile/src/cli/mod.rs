@@ -20,8 +20,9 @@ use serde::Serialize;
 
 use crate::pipeline::CompileError;
 use arguments::{AirgapVerb, Arguments, CorpusVerb, Verb};
+pub use compile::micro_batch;
 use environment::Environment;
-pub use exit::Exit;
+pub use exit::{Exit, hint};
 
 /// Parses the command line, runs the verb, and gives the exit code.
 pub fn main() -> ExitCode {
@@ -37,7 +38,7 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("error: {error}");
-            if let Some(hint) = exit::hint(&error) {
+            if let Some(hint) = hint(&error) {
                 eprintln!("hint: {hint}");
             }
             Exit::of(&error).into()
@@ -68,7 +69,10 @@ fn run(arguments: &Arguments, environment: &Environment) -> Result<Exit, Compile
 }
 
 /// Sizes the one thread pool: `--threads`, else `KOLM_THREADS`, else all cores.
-fn set_threads(typed: Option<usize>, environment: &Environment) -> Result<(), CompileError> {
+///
+/// # Errors
+/// [`CompileError::Value`] for anything but a number of at least 1.
+pub fn set_threads(typed: Option<usize>, environment: &Environment) -> Result<(), CompileError> {
     let wrong = |what, found: String| CompileError::Value { what, found, expected: "a number of at least 1" };
     let threads = match (typed, &environment.threads) {
         (Some(0), _) => return Err(wrong("--threads", "0".to_owned())),
@@ -84,7 +88,10 @@ fn set_threads(typed: Option<usize>, environment: &Environment) -> Result<(), Co
 }
 
 /// Writes data to stdout; a closed pipe ends it quietly.
-fn print(text: &str) -> Result<(), CompileError> {
+///
+/// # Errors
+/// [`CompileError::Io`].
+pub fn print(text: &str) -> Result<(), CompileError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -95,7 +102,10 @@ fn print(text: &str) -> Result<(), CompileError> {
 }
 
 /// Writes one JSON value and a line feed to stdout.
-fn print_json<T: Serialize>(value: &T) -> Result<(), CompileError> {
+///
+/// # Errors
+/// [`CompileError::Io`].
+pub fn print_json<T: Serialize>(value: &T) -> Result<(), CompileError> {
     let text = serde_json::to_string_pretty(value).expect("reports hold strings, numbers and lists only");
     print(&format!("{text}\n"))
 }

@@ -263,6 +263,11 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// The metric of that name.
+    pub fn named(name: &str) -> Option<Metric> {
+        METRICS.iter().find(|(known, _)| *known == name).map(|(_, metric)| *metric)
+    }
+
     /// The name in job, plan and pack.
     pub fn name(self) -> &'static str {
         METRICS.iter().find(|(_, metric)| *metric == self).map_or("label", |(name, _)| name)

@@ -5,17 +5,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kolm_runtime::artifact::Plan;
 use kolm_runtime::artifact::{
-    ArtifactFile, AuditLog, Content, Event, Measured, Opened, OperatorKey, RecallContent, Staged, Task, Timestamp,
-    Tool, canonical_lines, encode, seal, sha256_hex,
+    ArtifactFile, AuditLog, Event, Measured, Opened, OperatorKey, Staged, Timestamp, Tool, encode, seal,
 };
-use kolm_runtime::eval::{self, Outcome, Pack, Ppm};
-use kolm_runtime::model::Adapter;
+use kolm_runtime::eval;
 use kolm_runtime::recall::RecallIndex;
 use serde::Serialize;
 
-use super::{CompileError, Request};
+use super::{CompileError, Made, Request};
 use crate::cli::environment::Environment;
 use crate::corpus::identifiers;
 use crate::job::{Identifiers, Job};
@@ -88,12 +85,6 @@ impl Output {
         Ok(Output { path, force: request.force })
     }
 
-    /// Folder of the checkpoints of this plan: the same plan finds them again.
-    pub(super) fn checkpoints(&self, environment: &Environment, plan: &Plan) -> Result<PathBuf, CompileError> {
-        let digest = sha256_hex(&plan.encode()?);
-        Ok(environment.work_folder().join(&digest[..32]))
-    }
-
     /// Refuses to write over another artifact, unless that was asked for.
     fn check_free(&self, cid: &str) -> Result<(), CompileError> {
         if self.force || !self.path.exists() {
@@ -108,51 +99,31 @@ impl Output {
     }
 }
 
-/// What grading gave.
-pub(super) struct Graded<'a> {
-    pub(super) outcome: &'a Outcome,
-    pub(super) base_k: Ppm,
-    pub(super) majority_k: Ppm,
-    pub(super) recall_at_k: Option<Ppm>,
-}
-
-/// Everything that goes into the artifact.
-pub(super) struct Parts<'a> {
-    pub(super) job: &'a Job,
-    pub(super) plan: Plan,
-    pub(super) adapter: &'a Adapter,
-    pub(super) base_repo: &'a str,
-    pub(super) recall: Option<&'a RecallIndex>,
-    pub(super) pack: &'a Pack,
-    pub(super) graded: Graded<'a>,
-    pub(super) trace: &'a [TraceLine],
-    pub(super) created: Timestamp,
-    pub(super) key: &'a OperatorKey,
-}
-
 /// Builds, checks, records and writes the artifact, then drops the checkpoints.
 pub(super) fn write(
     output: &Output,
-    parts: &Parts<'_>,
+    made: &Made,
+    rule: Identifiers,
+    created: Timestamp,
+    key: &OperatorKey,
     environment: &Environment,
-    checkpoints: &Path,
 ) -> Result<Compiled, CompileError> {
-    if parts.job.corpus.identifiers == Identifiers::Stop {
-        check_identifiers(parts)?;
+    if rule == Identifiers::Stop {
+        check_identifiers(made)?;
     }
-    let members = seal(&content(parts)?, &measured(parts), parts.key)?;
+    let members = seal(&made.content, &measured(made, created), key)?;
     let bytes = encode(&members)?;
     let size = bytes.len() as u64;
     let opened = Opened::new(ArtifactFile::from_bytes(bytes.clone())?)?;
     let digests = opened.digests()?;
     opened.check_content(&digests)?;
-    opened.receipt.check(parts.key, &opened.lineage(&digests))?;
+    opened.receipt.check(key, &opened.lineage(&digests))?;
 
     let manifest = &opened.manifest;
     output.check_free(&manifest.cid)?;
     let staged = Staged::write(&output.path, &bytes)?;
-    AuditLog::open(&environment.kolm_home, parts.key)?.append(&Event {
-        time: Timestamp::from_unix(environment.now_seconds).unwrap_or(parts.created),
+    AuditLog::open(&environment.kolm_home, key)?.append(&Event {
+        time: Timestamp::from_unix(environment.now_seconds).unwrap_or(created),
         action: "compile".to_owned(),
         cid: Some(manifest.cid.clone()),
         outcome: "done".to_owned(),
@@ -160,7 +131,7 @@ pub(super) fn write(
     })?;
     staged.commit()?;
     // What is left of them would only be found by the same plan, which is done; failing to remove them loses nothing.
-    let _ = fs::remove_dir_all(checkpoints);
+    let _ = fs::remove_dir_all(&made.checkpoints);
 
     let eval = &manifest.eval;
     Ok(Compiled {
@@ -182,50 +153,24 @@ pub(super) fn write(
         metric: eval.metric.clone(),
         steps: manifest.training.steps,
         final_loss: manifest.training.final_loss.clone(),
-        key_id: parts.key.id(),
+        key_id: key.id(),
         created: manifest.created,
     })
 }
 
-fn content(parts: &Parts<'_>) -> Result<Content, CompileError> {
-    let recall = match parts.recall {
-        None => None,
-        Some(index) => {
-            let members = index.members()?;
-            Some(RecallContent { config: members.config, vectors: members.vectors, passages: members.passages })
-        }
-    };
-    Ok(Content {
-        task: Task {
-            format: Task::FORMAT.to_owned(),
-            name: parts.job.task.name.clone(),
-            version: parts.job.task.version.clone(),
-            description: parts.job.task.description.clone(),
-        },
-        plan: parts.plan.clone(),
-        adapter_config: parts.adapter.config.to_json(parts.base_repo),
-        adapter_model: parts.adapter.to_safetensors()?,
-        recall,
-        eval_pack: parts.pack.bytes().to_vec(),
-        eval_replay: parts.graded.outcome.bytes()?,
-        training_trace: canonical_lines(parts.trace.iter())?,
-    })
-}
-
-fn measured(parts: &Parts<'_>) -> Measured {
-    let graded = &parts.graded;
-    let (low, high) = eval::wilson(graded.outcome.k, eval::effective_cases(parts.pack));
+fn measured(made: &Made, created: Timestamp) -> Measured {
+    let (low, high) = eval::wilson(made.outcome.k, eval::effective_cases(&made.pack));
     Measured {
-        created: parts.created,
+        created,
         tool: Tool { name: "kolm".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
-        k: graded.outcome.k.to_string(),
-        k_base: graded.base_k.to_string(),
-        k_majority: graded.majority_k.to_string(),
+        k: made.outcome.k.to_string(),
+        k_base: made.base_k.to_string(),
+        k_majority: made.majority_k.to_string(),
         wilson_low: low.to_string(),
         wilson_high: high.to_string(),
-        replay_digest: graded.outcome.replay_digest.clone(),
-        recall_at_k: graded.recall_at_k.map(|share| share.to_string()),
-        final_loss: parts.trace.last().and_then(final_loss),
+        replay_digest: made.outcome.replay_digest.clone(),
+        recall_at_k: made.recall_at_k.map(|share| share.to_string()),
+        final_loss: made.trace.last().and_then(final_loss),
         supersedes: None,
     }
 }
@@ -239,14 +184,14 @@ fn final_loss(line: &TraceLine) -> Option<String> {
 }
 
 /// Searches the finished pack and passages once more for residual identifiers.
-fn check_identifiers(parts: &Parts<'_>) -> Result<(), CompileError> {
-    let cases = parts.pack.cases().iter().flat_map(|case| {
+fn check_identifiers(made: &Made) -> Result<(), CompileError> {
+    let cases = made.pack.cases().iter().flat_map(|case| {
         [
             (format!("eval case {}", case.id), case.prompt.as_str()),
             (format!("eval case {}", case.id), case.expected.as_str()),
         ]
     });
-    let passages = parts.recall.into_iter().flat_map(RecallIndex::passages).flat_map(|passage| {
+    let passages = made.recall.iter().flat_map(RecallIndex::passages).flat_map(|passage| {
         let place = || format!("recall passage {}", passage.id);
         [(place(), passage.text.as_str()), (place(), passage.answer.as_str())]
     });

@@ -102,6 +102,18 @@ pub enum CompileError {
         /// Masked excerpt.
         excerpt: String,
     },
+    /// The splits are not the ones that a plan records.
+    #[error(
+        "the splits are not the recorded ones: train {} recorded {}, eval {} recorded {}", train[0], train[1], eval[0], eval[1]
+    )]
+    Split {
+        /// Whether a column makes the split.
+        by_column: bool,
+        /// Digest of the training rows, found and recorded.
+        train: [String; 2],
+        /// Digest of the eval rows, found and recorded.
+        eval: [String; 2],
+    },
     /// K is below the gate.
     #[error("K={k} is below the gate {gate}; nothing was written")]
     BelowGate {

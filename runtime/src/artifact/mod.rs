@@ -50,6 +50,6 @@ pub use plan::{
 };
 pub use receipt::{AdapterBody, BaseBody, EvalBody, Lineage, ManifestBody, Receipt, Step, TaskBody};
 pub use rules::{ppm, show_ppm};
-pub use seal::{Content, Measured, RecallContent, seal};
+pub use seal::{Content, Measured, RecallContent, hashes, seal};
 pub use task::Task;
 pub use time::Timestamp;

@@ -30,6 +30,38 @@ pub struct Content {
     pub training_trace: Vec<u8>,
 }
 
+impl Content {
+    /// Every member but manifest and receipt, encoded.
+    ///
+    /// # Errors
+    /// `Field` for a task or plan that a reader would refuse.
+    pub fn members(&self) -> Result<Members, ArtifactError> {
+        let mut members = Members::new();
+        members.insert(Member::Task, self.task.encode()?);
+        members.insert(Member::Plan, self.plan.encode()?);
+        members.insert(Member::AdapterConfig, self.adapter_config.clone());
+        members.insert(Member::AdapterModel, self.adapter_model.clone());
+        if let Some(recall) = &self.recall {
+            members.insert(Member::RecallConfig, recall.config.clone());
+            members.insert(Member::RecallVectors, recall.vectors.clone());
+            members.insert(Member::RecallPassages, recall.passages.clone());
+        }
+        members.insert(Member::EvalPack, self.eval_pack.clone());
+        members.insert(Member::EvalReplay, self.eval_replay.clone());
+        members.insert(Member::TrainingTrace, self.training_trace.clone());
+        Ok(members)
+    }
+}
+
+/// Path and SHA-256 of each member: what `manifest.hashes` lists and the CID is the hash of.
+pub fn hashes(members: &Members) -> BTreeMap<String, String> {
+    members
+        .iter()
+        .filter(|(member, _)| member.is_hashed())
+        .map(|(member, bytes)| (member.name().to_owned(), sha256_hex(bytes)))
+        .collect()
+}
+
 /// The recall index as members.
 #[derive(Clone, Debug)]
 pub struct RecallContent {
@@ -73,22 +105,8 @@ pub struct Measured {
 /// # Errors
 /// `Field`, `Disagree` and JSON errors for content that a reader would refuse.
 pub fn seal(content: &Content, measured: &Measured, key: &OperatorKey) -> Result<Members, ArtifactError> {
-    let mut members = Members::new();
-    members.insert(Member::Task, content.task.encode()?);
-    members.insert(Member::Plan, content.plan.encode()?);
-    members.insert(Member::AdapterConfig, content.adapter_config.clone());
-    members.insert(Member::AdapterModel, content.adapter_model.clone());
-    if let Some(recall) = &content.recall {
-        members.insert(Member::RecallConfig, recall.config.clone());
-        members.insert(Member::RecallVectors, recall.vectors.clone());
-        members.insert(Member::RecallPassages, recall.passages.clone());
-    }
-    members.insert(Member::EvalPack, content.eval_pack.clone());
-    members.insert(Member::EvalReplay, content.eval_replay.clone());
-    members.insert(Member::TrainingTrace, content.training_trace.clone());
-
-    let hashes: BTreeMap<String, String> =
-        members.iter().map(|(member, bytes)| (member.name().to_owned(), sha256_hex(bytes))).collect();
+    let mut members = content.members()?;
+    let hashes = hashes(&members);
     let manifest = manifest(content, measured, hashes)?;
     let manifest_bytes = manifest.encode()?;
     let lineage = opened::lineage(&manifest, &content.plan, &manifest.hashes, &sha256_hex(&manifest_bytes));

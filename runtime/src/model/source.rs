@@ -73,6 +73,15 @@ impl ModelSource {
         Self::complete(repo, commit, files_in(&folder))
     }
 
+    /// The same files under the name that an artifact records for them: where they lie decides nothing. The caller has compared the
+    /// identities.
+    #[must_use]
+    pub fn recorded_as(mut self, repo: &str, revision: &str) -> Self {
+        self.repo = repo.to_owned();
+        self.revision = revision.to_owned();
+        self
+    }
+
     fn named_by_content(repo: &str, files: BTreeMap<String, Content>) -> Result<Self, ModelError> {
         let mut source = Self::complete(repo, String::new(), files)?;
         source.revision = FileIdentity::revision_of(&source.identities()?);

@@ -1,0 +1,65 @@
+//! Which rows are left, as the model sees them: template and recalled passages applied, overlong rows dealt with.
+
+use kolm_runtime::recall::Hit;
+
+use super::CompileError;
+use super::prompt::{Prompter, Rendered};
+use super::recall::Recall;
+use crate::corpus::{Corpus, Row};
+use crate::job::RecallUse;
+
+/// The rows that are left, as the model sees them.
+pub(super) struct Rows<'a> {
+    pub(super) train: Vec<Rendered>,
+    pub(super) eval: Vec<(&'a Row, Rendered)>,
+    pub(super) dropped: u64,
+}
+
+/// Corpus, template and the way recall is used: what rendering needs.
+pub(super) struct Grounded<'a> {
+    pub(super) corpus: &'a Corpus,
+    pub(super) prompter: &'a Prompter<'a>,
+    pub(super) usage: RecallUse,
+}
+
+impl<'a> Grounded<'a> {
+    /// Renders every row of both splits.
+    ///
+    /// # Errors
+    /// Those of [`Prompter::render`], [`CompileError::NothingLeft`].
+    pub(super) fn render(&self, recalled: Option<&(Recall, Vec<Vec<Hit>>)>) -> Result<Rows<'a>, CompileError> {
+        let recalled = recalled.filter(|_| self.usage == RecallUse::Context);
+        let mut rows = Rows { train: Vec::new(), eval: Vec::new(), dropped: 0 };
+        for (index, row) in self.corpus.train.iter().enumerate() {
+            let context = match recalled {
+                Some((recall, _)) => recall.index.context(&recall.of_training_row(index)?),
+                None => Vec::new(),
+            };
+            match self.render_row(row, &context)? {
+                Some(rendered) => rows.train.push(rendered),
+                None => rows.dropped += 1,
+            }
+        }
+        for (index, row) in self.corpus.eval.iter().enumerate() {
+            let context = match recalled {
+                Some((recall, hits)) => recall.index.context(&hits[index]),
+                None => Vec::new(),
+            };
+            match self.render_row(row, &context)? {
+                Some(rendered) => rows.eval.push((row, rendered)),
+                None => rows.dropped += 1,
+            }
+        }
+        for (split, empty) in [("training", rows.train.is_empty()), ("eval", rows.eval.is_empty())] {
+            if empty {
+                return Err(CompileError::NothingLeft { split, dropped: rows.dropped });
+            }
+        }
+        Ok(rows)
+    }
+
+    fn render_row(&self, row: &Row, context: &[String]) -> Result<Option<Rendered>, CompileError> {
+        let context: Vec<&str> = context.iter().map(String::as_str).collect();
+        self.prompter.render(row, &context)
+    }
+}

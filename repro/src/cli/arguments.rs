@@ -1,0 +1,151 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::golden::nano;
+
+/// Rebuilds artifacts anywhere, and says whether they are the same.
+#[derive(Debug, Parser)]
+#[command(name = "kolm-repro", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+    /// Threads to use; changes speed, never bytes [default: all cores, or KOLM_THREADS]
+    #[arg(long, global = true, value_name = "N")]
+    pub(super) threads: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Compile an artifact again from its own plan and compare it member by member
+    Rebuild(Rebuild),
+    /// Make the key that signs rebuild statements
+    Keygen {
+        /// Where to write the private key; the public key goes to FILE.pub
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Say whether rebuild statements agree
+    Compare(Compare),
+    /// Say which rebuilders confirm an artifact and which contradict it
+    Challenge(Challenge),
+    /// Say what differs between two artifacts, down to the first tensor element (the same as `kolm diff`)
+    Diff(kolm_compile::diff::verb::Arguments),
+    /// Everything under golden/ and the generated files under corpora/
+    #[command(subcommand)]
+    Golden(GoldenVerb),
+    /// Train an embedded model from scratch, by its recipe, into golden/models (a quarter of an hour on two cores; resumes if killed)
+    Nano {
+        /// Which model
+        #[arg(value_enum)]
+        model: nano::Model,
+        /// Root of the repository
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
+        /// Folder for checkpoints
+        #[arg(long, default_value = "target/nano")]
+        work: PathBuf,
+    },
+}
+
+/// `kolm-repro rebuild`
+#[derive(Debug, Args)]
+pub(super) struct Rebuild {
+    /// The artifact
+    pub(super) artifact: PathBuf,
+    /// Every corpus file, in any order
+    #[arg(long, value_name = "PARQUET", num_args = 1.., required = true)]
+    pub(super) corpus: Vec<PathBuf>,
+    /// Folder of the base [default: this binary, then the Hugging Face cache]
+    #[arg(long, value_name = "DIR")]
+    pub(super) base: Option<PathBuf>,
+    /// Folder of the recall encoder [default: this binary, then the Hugging Face cache]
+    #[arg(long, value_name = "DIR")]
+    pub(super) encoder: Option<PathBuf>,
+    /// Hugging Face cache [default: HF_HUB_CACHE, HF_HOME/hub, or ~/.cache/huggingface/hub]
+    #[arg(long, value_name = "DIR")]
+    pub(super) cache: Option<PathBuf>,
+    /// PEFT adapter folder that the training started from
+    #[arg(long, value_name = "DIR")]
+    pub(super) init_adapter: Option<PathBuf>,
+    /// Value of the split column for training rows
+    #[arg(long, value_name = "VALUE", default_value = "train")]
+    pub(super) train_split: String,
+    /// Value of the split column for eval rows
+    #[arg(long, value_name = "VALUE", default_value = "test")]
+    pub(super) eval_split: String,
+    /// Examples in flight: auto, all, or a number; changes memory and speed, never bytes
+    #[arg(long, value_name = "N", default_value = "auto")]
+    pub(super) micro_batch: String,
+    /// Keep the rebuilt members in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) keep: Option<PathBuf>,
+    /// Write a signed rebuild statement
+    #[arg(long, value_name = "OUT.json", requires = "signing_key")]
+    pub(super) statement: Option<PathBuf>,
+    /// Key that signs the statement, from `kolm-repro keygen`
+    #[arg(long, value_name = "FILE", requires = "statement")]
+    pub(super) signing_key: Option<PathBuf>,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `kolm-repro compare`
+#[derive(Debug, Args)]
+pub(super) struct Compare {
+    /// Signed rebuild statements
+    #[arg(required = true, value_name = "STATEMENT")]
+    pub(super) statements: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) trust: Trust,
+}
+
+/// `kolm-repro challenge`
+#[derive(Debug, Args)]
+pub(super) struct Challenge {
+    /// The artifact
+    pub(super) artifact: PathBuf,
+    /// Signed rebuild statements
+    #[arg(required = true, value_name = "STATEMENT")]
+    pub(super) statements: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) trust: Trust,
+}
+
+/// Whom to believe.
+#[derive(Debug, Args)]
+pub(super) struct Trust {
+    /// Public key that counts; without any, every statement counts
+    #[arg(long, value_name = "KEY.pub", num_args = 1..)]
+    pub(super) trusted: Vec<PathBuf>,
+    /// Distinct trusted keys that must agree
+    #[arg(long, value_name = "N")]
+    pub(super) quorum: Option<usize>,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum GoldenVerb {
+    /// Make every file again and compare; exit 1 on the first difference
+    Check {
+        /// Root of the repository
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
+    },
+    /// Make every file again and write it
+    Write {
+        /// Root of the repository
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
+    },
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done and identical, 1 differs or refused, 2 usage, 3 gate not met, 4 missing input, 5 refused by air-gap mode, 6 I/O";

@@ -1,0 +1,63 @@
+//! The command line of `kolm-repro`: one function per verb, kolm's own exit codes.
+//!
+//! stdout is data, stderr is talk; `error[CODE]:` names what was found and what was expected, `hint:` what to do about it.
+
+mod arguments;
+mod error;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kolm_compile::cli::Exit;
+use kolm_compile::cli::environment::Environment;
+use kolm_compile::pipeline::CompileError;
+use kolm_runtime::kernel::Level;
+
+use arguments::{Arguments, GoldenVerb, Verb};
+use error::CliError;
+
+/// Parses the command line, runs the verb, and gives the exit code.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    match run(&arguments) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error[{}]: {error}", error.code());
+            if let Some(hint) = error.hint() {
+                eprintln!("hint: {hint}");
+            }
+            error.exit().into()
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Exit, CliError> {
+    let level = Level::from_environment().map_err(|error| CompileError::Value {
+        what: "KOLM_SIMD",
+        found: error.to_string(),
+        expected: "scalar, v3, v4 or neon",
+    })?;
+    let environment = Environment::read();
+    kolm_compile::cli::set_threads(arguments.threads, &environment)?;
+    match &arguments.verb {
+        Verb::Rebuild(arguments) => verbs::rebuild(arguments, level, &environment),
+        Verb::Keygen { out } => verbs::keygen(out),
+        Verb::Compare(arguments) => verbs::compare(arguments),
+        Verb::Challenge(arguments) => verbs::challenge(arguments),
+        Verb::Diff(arguments) => verbs::diff(arguments),
+        Verb::Golden(GoldenVerb::Check { root }) => {
+            crate::golden::check(level, root).map(|()| Exit::Done).map_err(Into::into)
+        }
+        Verb::Golden(GoldenVerb::Write { root }) => {
+            crate::golden::write(level, root).map(|()| Exit::Done).map_err(Into::into)
+        }
+        Verb::Nano { model, root, work } => verbs::nano(level, *model, root, work),
+    }
+}
