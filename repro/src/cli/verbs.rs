@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use kolm_compile::cli::environment::Environment;
 use kolm_compile::cli::progress::Progress;
 use kolm_compile::cli::{Exit, micro_batch, print, print_json};
-use kolm_compile::pipeline::SplitValues;
+use kolm_compile::pipeline::{CompileError, SplitValues};
 use kolm_runtime::artifact::Member;
 use kolm_runtime::kernel::Level;
 
