@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use kolm_repro::golden::{self, nano};
+use kolm_repro::matrix;
 use kolm_runtime::kernel::Level;
 
 /// The harness of kolm: golden files and the embedded models.
@@ -33,6 +34,8 @@ enum Verb {
         #[arg(long, default_value = "target/nano")]
         work: PathBuf,
     },
+    /// Compile one job under many conditions and want one CID, one K and one replay digest
+    Matrix(matrix::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let level = Level::from_environment()?;
     match &arguments.verb {
+        Verb::Matrix(arguments) => std::process::exit(matrix::main(arguments) as i32),
         Verb::Golden(GoldenVerb::Check { root }) => golden::check(level, root),
         Verb::Golden(GoldenVerb::Write { root }) => golden::write(level, root),
         Verb::Nano { model, root, work } => {
