@@ -5,5 +5,6 @@ pub mod agreement;
 pub mod cli;
 pub mod golden;
 pub mod machine;
+pub mod matrix;
 pub mod rebuild;
 pub mod statement;

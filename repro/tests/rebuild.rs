@@ -37,6 +37,7 @@ fn micro() -> &'static Micro {
 /// Compiles a job into `home`, where its key is made too.
 fn compile(job: &Path, home: &Path) -> Compiled {
     let environment = Environment {
+        hub_endpoint: None,
         kolm_home: home.join(".kolm"),
         hub_cache: home.join("hub"),
         key_file: None,

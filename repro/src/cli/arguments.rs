@@ -31,6 +31,8 @@ pub(super) enum Verb {
     Compare(Compare),
     /// Say which rebuilders confirm an artifact and which contradict it
     Challenge(Challenge),
+    /// Compile one job under many conditions and want one CID, one K and one replay digest
+    Matrix(crate::matrix::Arguments),
     /// Say what differs between two artifacts, down to the first tensor element (the same as `kolm diff`)
     Diff(kolm_compile::diff::verb::Arguments),
     /// Everything under golden/ and the generated files under corpora/

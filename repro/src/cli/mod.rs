@@ -51,6 +51,7 @@ fn run(arguments: &Arguments) -> Result<Exit, CliError> {
         Verb::Keygen { out } => verbs::keygen(out),
         Verb::Compare(arguments) => verbs::compare(arguments),
         Verb::Challenge(arguments) => verbs::challenge(arguments),
+        Verb::Matrix(arguments) => Ok(crate::matrix::main(arguments)),
         Verb::Diff(arguments) => verbs::diff(arguments),
         Verb::Golden(GoldenVerb::Check { root }) => {
             crate::golden::check(level, root).map(|()| Exit::Done).map_err(Into::into)
