@@ -11,4 +11,5 @@ pub mod gate;
 pub mod generate;
 pub mod job;
 pub mod pipeline;
+pub mod refresh;
 pub mod train;

@@ -48,6 +48,7 @@ fn compile(job: &Path, home: &Path) -> Compiled {
         home: home.to_owned(),
     };
     let request = Request {
+        previous: None,
         job: job.to_owned(),
         out: home.to_owned(),
         corpus: Vec::new(),

@@ -21,6 +21,8 @@ pub(super) enum Verb {
     Init(Init),
     /// Fine-tune a base on a corpus and write one signed artifact
     Compile(Compile),
+    /// Compile the next version of an artifact on a newer corpus, and say what moved
+    Refresh(Refresh),
     /// Show what an artifact says about itself
     Inspect(Inspect),
     /// Run the five checks, the last of which replays the embedded eval pack
@@ -90,6 +92,16 @@ pub(super) struct Compile {
     /// Report as JSON on stdout
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// `kolm refresh`
+#[derive(Debug, Args)]
+pub(super) struct Refresh {
+    /// The artifact to be replaced
+    #[arg(long, value_name = "OLD.kolm")]
+    pub(super) previous: PathBuf,
+    #[command(flatten)]
+    pub(super) compile: Compile,
 }
 
 /// Where the operator's key is.

@@ -18,7 +18,14 @@ pub(super) fn compile(
     level: Level,
     environment: &Environment,
 ) -> Result<(), CompileError> {
-    let request = Request {
+    let request = request(arguments, environment)?;
+    let compiled = pipeline::compile(&request, level, environment, &mut Progress::new(arguments.quiet))?;
+    if arguments.json { super::print_json(&compiled) } else { super::print(&report(&compiled)) }
+}
+
+/// What was typed, as a request.
+pub(super) fn request(arguments: &arguments::Compile, environment: &Environment) -> Result<Request, CompileError> {
+    Ok(Request {
         job: arguments.job.clone(),
         out: arguments.out.clone(),
         corpus: arguments.corpus.clone(),
@@ -30,9 +37,8 @@ pub(super) fn compile(
         allow_below_gate: arguments.allow_below_gate,
         force: arguments.force,
         key: key_source(&arguments.key, environment),
-    };
-    let compiled = pipeline::compile(&request, level, environment, &mut Progress::new(arguments.quiet))?;
-    if arguments.json { super::print_json(&compiled) } else { super::print(&report(&compiled)) }
+        previous: None,
+    })
 }
 
 /// Runs `kolm init`.

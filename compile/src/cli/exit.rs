@@ -46,13 +46,16 @@ impl Exit {
             CompileError::Fetch(FetchError::Forbidden { air_gap: true, .. }) => Exit::AirGap,
             CompileError::Fetch(_) => Exit::MissingInput,
             CompileError::BelowGate { .. } => Exit::GateNotMet,
+            CompileError::Diff(error) => Exit::from_code(error.exit_code()),
             CompileError::Recall(_)
+            | CompileError::PlanMoved { .. }
             | CompileError::Eval(_)
             | CompileError::Overlong { .. }
             | CompileError::NothingLeft { .. }
             | CompileError::Split { .. }
             | CompileError::ResidualIdentifier { .. } => Exit::Refused,
             CompileError::Target { .. }
+            | CompileError::NotARefresh { .. }
             | CompileError::NoEndToken { .. }
             | CompileError::NoTemplate { .. }
             | CompileError::InitialAdapter { .. }
@@ -144,6 +147,10 @@ pub fn hint(error: &CompileError) -> Option<String> {
         CompileError::ResidualIdentifier { .. } => {
             "run `kolm corpus deidentify` on the corpus, or set [corpus] identifiers = \"allow\" if it is none".to_owned()
         }
+        CompileError::PlanMoved { .. } => {
+            "put the job back as it was, or start a new line with `kolm compile`".to_owned()
+        }
+        CompileError::NotARefresh { .. } => "a refresh is the next version of the same task".to_owned(),
         CompileError::NoTemplate { .. } => "add a [task] template such as \"{{ prompt }}\\n\"".to_owned(),
         CompileError::Fetch(FetchError::Forbidden { repo, variable, .. }) => {
             format!("on the connected side: hf download {repo} --revision SHA; or unset {variable} where going out is allowed")

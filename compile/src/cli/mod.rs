@@ -10,6 +10,7 @@ pub mod environment;
 mod exit;
 mod gate;
 pub mod progress;
+mod refresh;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ fn run(arguments: &Arguments, environment: &Environment) -> Result<Exit, Compile
     match &arguments.verb {
         Verb::Init(arguments) => compile::init(arguments).map(|()| Exit::Done),
         Verb::Compile(arguments) => compile::compile(arguments, level, environment).map(|()| Exit::Done),
+        Verb::Refresh(arguments) => refresh::refresh(arguments, level, environment).map(|()| Exit::Done),
         Verb::Inspect(arguments) => bounded::inspect(arguments, environment),
         Verb::Verify(arguments) | Verb::Airgap(AirgapVerb::Verify(arguments)) => {
             bounded::verify(arguments, level, environment)

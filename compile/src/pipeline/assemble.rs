@@ -12,7 +12,7 @@ use kolm_runtime::eval;
 use kolm_runtime::recall::RecallIndex;
 use serde::Serialize;
 
-use super::{CompileError, Made, Request};
+use super::{CompileError, Inputs, Made, Previous, Request};
 use crate::cli::environment::Environment;
 use crate::corpus::identifiers;
 use crate::job::{Identifiers, Job};
@@ -103,15 +103,15 @@ impl Output {
 pub(super) fn write(
     output: &Output,
     made: &Made,
-    rule: Identifiers,
+    inputs: &Inputs,
     created: Timestamp,
     key: &OperatorKey,
     environment: &Environment,
 ) -> Result<Compiled, CompileError> {
-    if rule == Identifiers::Stop {
+    if inputs.job.corpus.identifiers == Identifiers::Stop {
         check_identifiers(made)?;
     }
-    let members = seal(&made.content, &measured(made, created), key)?;
+    let members = seal(&made.content, &measured(made, inputs.previous.as_ref(), created), key)?;
     let bytes = encode(&members)?;
     let size = bytes.len() as u64;
     let opened = Opened::new(ArtifactFile::from_bytes(bytes.clone())?)?;
@@ -158,7 +158,7 @@ pub(super) fn write(
     })
 }
 
-fn measured(made: &Made, created: Timestamp) -> Measured {
+fn measured(made: &Made, previous: Option<&Previous>, created: Timestamp) -> Measured {
     let (low, high) = eval::wilson(made.outcome.k, eval::effective_cases(&made.pack));
     Measured {
         created,
@@ -171,7 +171,7 @@ fn measured(made: &Made, created: Timestamp) -> Measured {
         replay_digest: made.outcome.replay_digest.clone(),
         recall_at_k: made.recall_at_k.map(|share| share.to_string()),
         final_loss: made.trace.last().and_then(final_loss),
-        supersedes: None,
+        supersedes: previous.map(|previous| previous.cid.clone()),
     }
 }
 

@@ -18,7 +18,7 @@ use kolm_runtime::recall::RecallIndex;
 use super::prompt::{Overlong, Prompter, Rendered};
 use super::recall::Recall;
 use super::render::Grounded;
-use super::{CompileError, memory, plan, start};
+use super::{CompileError, Previous, memory, plan, start};
 use crate::cli::progress::Progress;
 use crate::corpus::{Corpus, Row};
 use crate::job::{Job, Metric};
@@ -41,6 +41,8 @@ pub struct Inputs {
     pub micro_batch: Option<usize>,
     /// Folder below which checkpoints are kept.
     pub work_folder: PathBuf,
+    /// The artifact to be replaced, from whose plan only the corpus may have moved.
+    pub previous: Option<Previous>,
 }
 
 /// A base that can be trained on: decoder, tokenizer and end token.
@@ -132,12 +134,21 @@ pub fn make(inputs: &Inputs, level: Level, progress: &mut Progress) -> Result<Ma
 
     let (template, template_of_base) = template(job, base)?;
     let max_length = usize::try_from(job.train.max_length).unwrap_or(usize::MAX).min(config.max_positions);
+    let label_room = match &corpus.labels {
+        None => 0,
+        Some(labels) => {
+            let lengths = labels.iter().map(|label| tokenizer.encode(label, false).map(|tokens| tokens.len() + 1));
+            lengths.collect::<Result<Vec<_>, _>>()?.into_iter().max().unwrap_or(0)
+        }
+    };
     let prompter = Prompter {
         template: &template,
         tokenizer,
         end_token: *end_token,
         max_length,
         overlong: overlong(job.corpus.overlong),
+        max_positions: config.max_positions,
+        label_room,
     };
 
     let recalled = match &encoder {
@@ -157,6 +168,15 @@ pub fn make(inputs: &Inputs, level: Level, progress: &mut Progress) -> Result<Ma
     };
     let stage = Grounded { corpus, prompter: &prompter, usage: job.recall.usage };
     let rows = stage.render(recalled.as_ref())?;
+    progress.stage(
+        "prompts",
+        &format!(
+            "{} training rows, {} eval rows; {} left out as longer than {max_length} tokens",
+            rows.train.len(),
+            rows.eval.len(),
+            rows.dropped
+        ),
+    );
 
     let labels = corpus.labels.clone();
     let init = start::initial_adapter(inputs.init_adapter.as_deref())?;
@@ -175,6 +195,9 @@ pub fn make(inputs: &Inputs, level: Level, progress: &mut Progress) -> Result<Ma
         max_length,
         init_sha256: init.as_ref().map(|(_, tensors)| sha256_hex(tensors)),
     })?;
+    if let Some(previous) = &inputs.previous {
+        previous.check_plan(&plan, job)?;
+    }
     let cases = rows.eval.iter().map(|(row, rendered)| case(job, row, rendered)).collect();
     let max_new_tokens = u32::try_from(job.eval.max_new_tokens).unwrap_or(u32::MAX);
     let pack = Pack::new(labels, max_new_tokens, cases)?;

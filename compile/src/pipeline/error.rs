@@ -114,6 +114,31 @@ pub enum CompileError {
         /// Digest of the eval rows, found and recorded.
         eval: [String; 2],
     },
+    /// The job is not the next version of the artifact it is to replace.
+    #[error("{what} is {found:?}, expected {expected}")]
+    NotARefresh {
+        /// Key of the job.
+        what: &'static str,
+        /// In the job.
+        found: String,
+        /// In the artifact.
+        expected: String,
+    },
+    /// More than the corpus moved since the artifact that is to be replaced.
+    #[error(
+        "{key} of the plan is {found}, expected {expected} as in the artifact to be replaced: only the corpus may move"
+    )]
+    PlanMoved {
+        /// Dotted key of the plan.
+        key: String,
+        /// Its value now.
+        found: String,
+        /// Its value in the artifact.
+        expected: String,
+    },
+    /// Old and new artifact could not be compared.
+    #[error(transparent)]
+    Diff(#[from] crate::diff::DiffError),
     /// K is below the gate.
     #[error("K={k} is below the gate {gate}; nothing was written")]
     BelowGate {

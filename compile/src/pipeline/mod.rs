@@ -10,6 +10,7 @@ mod error;
 pub mod fetch;
 mod memory;
 mod plan;
+mod previous;
 mod prompt;
 mod recall;
 mod render;
@@ -25,6 +26,7 @@ use kolm_runtime::kernel::Level;
 pub use assemble::Compiled;
 pub use content::{Base, Inputs, Made, make};
 pub use error::CompileError;
+pub use previous::Previous;
 pub use replan::{SplitValues, job_of, load_corpus};
 pub use sources::{Lookup, locate};
 
@@ -58,6 +60,8 @@ pub struct Request {
     pub force: bool,
     /// Where the operator's key is.
     pub key: KeySource,
+    /// The artifact that this one is to replace; then only the corpus may have moved.
+    pub previous: Option<Previous>,
 }
 
 /// Compiles a job into an artifact and writes it.
@@ -71,6 +75,9 @@ pub fn compile(
     progress: &mut Progress,
 ) -> Result<Compiled, CompileError> {
     let job = Job::read(&request.job)?;
+    if let Some(previous) = &request.previous {
+        previous.check_task(&job)?;
+    }
     let output = assemble::Output::prepare(request, &job)?;
     let folder = job.path.parent().unwrap_or(Path::new("")).to_owned();
     let (cache, offline) = (environment.hub_cache.as_path(), environment.offline.as_ref());
@@ -90,6 +97,9 @@ pub fn compile(
             &format!("made {} (id {}); keep a copy where the artifacts are verified", path.display(), key.id()),
         );
     }
+    if let Some(previous) = &request.previous {
+        previous.check_receipt(&key)?;
+    }
     progress.stage("base", &base.to_string());
     let corpus = corpus::load(&corpus::Request::from_job(&job, &request.corpus))?;
     let encoder = match (job.recall.usage, &request.encoder) {
@@ -101,6 +111,7 @@ pub fn compile(
         init_adapter: request.init_adapter.clone().or_else(|| job.adapter.init.as_ref().map(|init| job.resolve(init))),
         micro_batch: request.micro_batch.or_else(|| job.train.micro_batch.and_then(|size| usize::try_from(size).ok())),
         work_folder: environment.work_folder(),
+        previous: request.previous.clone(),
         job,
         base,
         corpus,
@@ -111,5 +122,5 @@ pub fn compile(
     if made.outcome.k < gate && !request.allow_below_gate {
         return Err(CompileError::BelowGate { k: made.outcome.k.to_string(), gate: gate.to_string() });
     }
-    assemble::write(&output, &made, inputs.job.corpus.identifiers, request.created, &key, environment)
+    assemble::write(&output, &made, &inputs, request.created, &key, environment)
 }

@@ -29,6 +29,10 @@ pub(super) struct Prompter<'a> {
     pub(super) max_length: usize,
     /// What to do beyond it.
     pub(super) overlong: Overlong,
+    /// Positions of the base: prompt and any label must fit.
+    pub(super) max_positions: usize,
+    /// Tokens of the longest label with its end token; 0 for a metric without labels.
+    pub(super) label_room: usize,
 }
 
 /// A row as the model sees it.
@@ -56,7 +60,7 @@ impl Prompter<'_> {
     /// [`CompileError::Overlong`] when the job says so, [`CompileError::Model`] from the template or the tokenizer.
     pub(super) fn render(&self, row: &Row, context: &[&str]) -> Result<Option<Rendered>, CompileError> {
         let whole = self.tokens(&row.prompt, &row.completion, context)?;
-        if whole.tokens.len() <= self.max_length {
+        if self.fits(&whole) {
             return Ok(Some(whole));
         }
         match self.overlong {
@@ -71,6 +75,10 @@ impl Prompter<'_> {
         }
     }
 
+    fn fits(&self, rendered: &Rendered) -> bool {
+        rendered.tokens.len() <= self.max_length && rendered.loss_from + self.label_room <= self.max_positions
+    }
+
     /// The longest prefix of the row's prompt text, in characters, with which the row fits, by bisection.
     fn truncated(&self, row: &Row, context: &[&str]) -> Result<Option<Rendered>, CompileError> {
         let boundaries: Vec<usize> = row.prompt.char_indices().map(|(at, _)| at).collect();
@@ -78,7 +86,7 @@ impl Prompter<'_> {
         while low < high {
             let middle = low + (high - low) / 2;
             let rendered = self.tokens(row.prompt[..boundaries[middle]].trim_end(), &row.completion, context)?;
-            if rendered.tokens.len() <= self.max_length {
+            if self.fits(&rendered) {
                 fits = Some(rendered);
                 low = middle + 1;
             } else {

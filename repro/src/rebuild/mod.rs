@@ -69,6 +69,7 @@ pub fn rebuild(
         init_adapter: request.init_adapter.clone(),
         micro_batch: request.micro_batch,
         work_folder: environment.work_folder().join("rebuild"),
+        previous: None,
     };
     let made = pipeline::make(&inputs, level, progress)?;
 
