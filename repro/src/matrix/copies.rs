@@ -138,9 +138,9 @@ mod tests {
 
     #[test]
     fn paths_keep_their_places_under_the_new_root() {
-        let job = plain(Path::new("/work/corpora/micro/kolm.toml"));
-        let base = plain(Path::new("/work/corpora/micro/../../golden/./micro/base"));
-        assert_eq!(under(Path::new("/new root"), &job), Path::new("/new root/work/corpora/micro/kolm.toml"));
-        assert_eq!(under(Path::new("/new root"), &base), Path::new("/new root/work/golden/micro/base"));
+        let job = plain(Path::new("/repo/corpora/micro/kolm.toml"));
+        let base = plain(Path::new("/repo/corpora/micro/../../golden/./micro/base"));
+        assert_eq!(under(Path::new("/new root"), &job), Path::new("/new root/repo/corpora/micro/kolm.toml"));
+        assert_eq!(under(Path::new("/new root"), &base), Path::new("/new root/repo/golden/micro/base"));
     }
 }
