@@ -3,6 +3,7 @@
 //! One program makes each file; `check` makes them again and wants no difference. The embedded models are too long to make each time:
 //! the first steps of their recipe are repeated and compared by digest.
 
+pub mod examples;
 pub mod kernels;
 pub mod micro;
 pub mod nano;
@@ -46,6 +47,18 @@ pub fn check(level: Level, root: &Path) -> Result<()> {
         );
     }
     println!("golden: {} files are what the program makes", files.len());
+    for (name, job) in examples::EXAMPLES {
+        let made = examples::record(level, root, job).with_context(|| format!("corpora example {name}"))?;
+        let found =
+            fs::read(example(root, name)).with_context(|| format!("cannot read golden/examples/{name}.json"))?;
+        ensure!(
+            found == made,
+            "golden/examples/{name}.json is not what this program makes of {job}:\n{}hint: a changed byte is a decision: spec first, then \
+             `kolm-repro golden write` and a BYTES: line in CHANGELOG.md",
+            String::from_utf8_lossy(&made)
+        );
+        println!("golden: {job} gives the recorded CID, K and replay digest");
+    }
     for model in nano::Model::ALL {
         let recorded = recorded(root, model)?;
         let weights = fs::read(folder_of(root, model).join("model.safetensors"))?;
@@ -74,7 +87,11 @@ pub fn write(level: Level, root: &Path) -> Result<()> {
     for (path, bytes) in &files {
         write_file(&root.join(path), bytes)?;
     }
-    println!("golden: {} files written", files.len());
+    // They are compiled from the files just written.
+    for (name, job) in examples::EXAMPLES {
+        write_file(&example(root, name), &examples::record(level, root, job)?)?;
+    }
+    println!("golden: {} files written", files.len() + examples::EXAMPLES.len());
     Ok(())
 }
 
@@ -116,6 +133,10 @@ fn recorded(root: &Path, model: nano::Model) -> Result<nano::Recorded> {
 
 fn folder_of(root: &Path, model: nano::Model) -> PathBuf {
     root.join("golden").join("models").join(model.folder())
+}
+
+fn example(root: &Path, name: &str) -> PathBuf {
+    root.join("golden/examples").join(format!("{name}.json"))
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
