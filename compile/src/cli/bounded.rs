@@ -40,15 +40,7 @@ pub(super) fn verify(
         json: arguments.json,
     };
     let mut progress = Progress::new(!std::io::stderr().is_terminal());
-    let mut shown = |done: usize, total: usize| {
-        if done == 1 {
-            progress.start(total as u64);
-        }
-        progress.advance(done as u64, total as u64, "cases replayed");
-        if done == total {
-            progress.finish();
-        }
-    };
+    let mut shown = |done: usize, total: usize| progress.replayed(done as u64, total as u64);
     ended(verb::verify(&options, level, &mut shown, &mut std::io::stdout().lock(), &mut std::io::stderr()))
 }
 

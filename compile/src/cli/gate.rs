@@ -25,15 +25,7 @@ pub(super) fn gate(arguments: &arguments::Gate, level: Level, environment: &Envi
         places: super::bounded::places(&arguments.models, environment),
     };
     let mut progress = Progress::new(!std::io::stderr().is_terminal());
-    let mut shown = |done: usize, total: usize| {
-        if done == 1 {
-            progress.start(total as u64);
-        }
-        progress.advance(done as u64, total as u64, "cases replayed");
-        if done == total {
-            progress.finish();
-        }
-    };
+    let mut shown = |done: usize, total: usize| progress.replayed(done as u64, total as u64);
     let report = gate::run(&options, level, &mut shown);
     super::print(&gate::show(&report, arguments.format))?;
     if let Some(hint) = report.error.as_ref().and_then(|error| error.hint.as_ref()) {

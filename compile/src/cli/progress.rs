@@ -54,6 +54,17 @@ impl Progress {
         self.advance(step, steps, &message);
     }
 
+    /// Reports `done` of `total` replayed cases, a counted stage of its own.
+    pub fn replayed(&mut self, done: u64, total: u64) {
+        if done == 1 {
+            self.start(total);
+        }
+        self.advance(done, total, "cases replayed");
+        if done == total {
+            self.finish();
+        }
+    }
+
     /// Reports `done` of `total` units with a message.
     pub fn advance(&mut self, done: u64, total: u64, message: &str) {
         if let Some(bar) = &self.bar {
