@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agreement;
+pub mod bisect;
 pub mod cli;
 pub mod golden;
 pub mod machine;

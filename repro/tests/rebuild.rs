@@ -49,6 +49,7 @@ fn compile(job: &Path, home: &Path) -> Compiled {
     };
     let request = Request {
         previous: None,
+        full_trace: false,
         job: job.to_owned(),
         out: home.to_owned(),
         corpus: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Fine-tuned models that anyone can rebuild to the same bits.
 #[derive(Debug, Parser)]
@@ -78,6 +78,10 @@ pub(super) struct Compile {
     /// Examples in flight: auto, all, or a number; changes memory and speed, never bytes
     #[arg(long, value_name = "N", default_value = "auto")]
     pub(super) micro_batch: String,
+    /// How much of the training is traced: `full` also writes NAME-VERSION.trace.jsonl with the digests of every block,
+    /// starts at step 1 and keeps no checkpoint; changes no byte of the artifact
+    #[arg(long, value_enum, default_value_t = Trace::Steps)]
+    pub(super) trace: Trace,
     /// Write the artifact even when K is below the gate; the manifest says so
     #[arg(long)]
     pub(super) allow_below_gate: bool,
@@ -92,6 +96,15 @@ pub(super) struct Compile {
     /// Report as JSON on stdout
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// How much of the training is traced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Trace {
+    /// Loss, gradient and parameters of each step, as the artifact holds them.
+    Steps,
+    /// Also what each block computed.
+    Full,
 }
 
 /// `kolm refresh`

@@ -38,6 +38,7 @@ pub(super) fn request(arguments: &arguments::Compile, environment: &Environment)
         force: arguments.force,
         key: key_source(&arguments.key, environment),
         previous: None,
+        full_trace: arguments.trace == arguments::Trace::Full,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Distance of two f32 in units in the last place: how many representable numbers lie between them.
+//! Distance of two f32, or two f64, in units in the last place: how many representable numbers lie between them.
 //!
 //! Bits are mapped to integers in the order of the numbers, so the distance is a subtraction. Both zeros map to 0. A NaN has no
 //! place in that order and no distance.
@@ -7,6 +7,16 @@
 pub fn distance(a: u32, b: u32) -> Option<u32> {
     let (a, b) = (place(a)?, place(b)?);
     Some(a.abs_diff(b))
+}
+
+/// The distance of two f64 by their bits; none if either is NaN.
+pub fn distance_f64(a: u64, b: u64) -> Option<u64> {
+    let place = |bits: u64| {
+        let magnitude = (bits & (u64::MAX >> 1)) as i64;
+        let negative = bits >> 63 == 1;
+        (magnitude <= 0x7ff0_0000_0000_0000).then_some(if negative { -magnitude } else { magnitude })
+    };
+    Some(place(a)?.abs_diff(place(b)?))
 }
 
 /// The number's place in the order of all f32; none for NaN.
@@ -38,5 +48,8 @@ mod tests {
         check(f32::INFINITY, f32::NEG_INFINITY, Some(2 * 0x7f80_0000));
         check(f32::NAN, 1.0, None);
         check(f32::NAN, -f32::NAN, None);
+        let wide = |a: f64, b: f64| distance_f64(a.to_bits(), b.to_bits());
+        assert_eq!((wide(1.0, 1.0), wide(0.0, -0.0), wide(f64::NAN, 1.0)), (Some(0), Some(0), None));
+        assert_eq!(wide(f64::from_bits(3), -f64::from_bits(1)), Some(4));
     }
 }

@@ -85,6 +85,11 @@ impl Output {
         Ok(Output { path, force: request.force })
     }
 
+    /// Where a full trace is written: beside the artifact.
+    pub(super) fn full_trace(&self) -> PathBuf {
+        self.path.with_extension("trace.jsonl")
+    }
+
     /// Refuses to write over another artifact, unless that was asked for.
     fn check_free(&self, cid: &str) -> Result<(), CompileError> {
         if self.force || !self.path.exists() {

@@ -10,6 +10,7 @@ mod error;
 pub mod fetch;
 mod memory;
 mod plan;
+mod prepare;
 mod previous;
 mod prompt;
 mod recall;
@@ -26,6 +27,7 @@ use kolm_runtime::kernel::Level;
 pub use assemble::Compiled;
 pub use content::{Base, Inputs, Made, make};
 pub use error::CompileError;
+pub use prepare::{Prepared, prepare};
 pub use previous::Previous;
 pub use replan::{SplitValues, job_of, load_corpus};
 pub use sources::{Lookup, locate};
@@ -62,6 +64,8 @@ pub struct Request {
     pub key: KeySource,
     /// The artifact that this one is to replace; then only the corpus may have moved.
     pub previous: Option<Previous>,
+    /// Write the digests of every block beside the artifact, as `NAME-VERSION.trace.jsonl`.
+    pub full_trace: bool,
 }
 
 /// Compiles a job into an artifact and writes it.
@@ -112,6 +116,7 @@ pub fn compile(
         micro_batch: request.micro_batch.or_else(|| job.train.micro_batch.and_then(|size| usize::try_from(size).ok())),
         work_folder: environment.work_folder(),
         previous: request.previous.clone(),
+        full_trace: request.full_trace.then(|| output.full_trace()),
         job,
         base,
         corpus,

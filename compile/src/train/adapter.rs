@@ -11,12 +11,13 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::CheckpointStore;
-use super::engine::{self, ExampleGradient, Objective};
+use super::engine::{self, ExampleGradient, Objective, Watcher};
 use super::error::TrainError;
 use super::gradient::block::{BackwardBlock, LoraLayer, Places};
 use super::gradient::linear::BackwardWeight;
 use super::parameters::{Layout, Parameters};
-use super::settings::{Example, Settings, StepReport, TraceLine};
+use super::record::{Detail, Recorder};
+use super::settings::{Example, Settings, TraceLine};
 use super::stream::{stream, unit};
 use super::tape::{BackwardDecoder, Network, adapter_gradient};
 
@@ -63,12 +64,12 @@ pub fn train_adapter(
     examples: &[Example],
     settings: &Settings,
     checkpoint: Option<&CheckpointStore>,
-    observe: &mut dyn FnMut(&StepReport),
+    watcher: &mut dyn Watcher,
 ) -> Result<(Adapter, Vec<TraceLine>), TrainError> {
     check_examples(&decoder.config, examples)?;
     let (objective, mut parameters) =
         AdapterObjective::new(level, source, decoder, &initial, examples, settings.recompute)?;
-    let trace = engine::run(level, &objective, settings, &mut parameters, checkpoint, observe)?;
+    let trace = engine::run(level, &objective, settings, &mut parameters, checkpoint, watcher)?;
     Ok((objective.adapter(&parameters)?, trace))
 }
 
@@ -223,8 +224,19 @@ impl Objective for AdapterObjective<'_> {
         Ok((Arc::new(network), leaves))
     }
 
-    fn gradient(&self, (network, leaves): &Self::Ready, example: usize) -> Result<ExampleGradient, TrainError> {
-        adapter_gradient(network, leaves, &self.examples[example])
+    fn gradient(
+        &self,
+        (network, leaves): &Self::Ready,
+        example: usize,
+        detail: Option<Detail>,
+    ) -> Result<ExampleGradient, TrainError> {
+        let example = &self.examples[example];
+        let Some(detail) = detail else { return adapter_gradient(network, leaves, example, None) };
+        let record = Arc::new(Recorder::new(detail));
+        record.tokens(example);
+        let mut gradient = adapter_gradient(network, leaves, example, Some(&record))?;
+        gradient.recorded = record.take();
+        Ok(gradient)
     }
 
     fn fingerprint(&self, hasher: &mut Sha256) {

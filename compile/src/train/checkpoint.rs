@@ -22,6 +22,7 @@ use super::settings::TraceLine;
 pub struct CheckpointStore {
     folder: PathBuf,
     every: u64,
+    last: u64,
 }
 
 /// What a run needs to go on.
@@ -48,12 +49,18 @@ struct Header {
 impl CheckpointStore {
     /// Keeps checkpoints in `folder` (made when first needed), one every `every` steps; 0 means never.
     pub fn new(folder: impl Into<PathBuf>, every: u64) -> Self {
-        Self { folder: folder.into(), every }
+        Self { folder: folder.into(), every, last: u64::MAX }
+    }
+
+    /// Also keeps the state after step `last`, and neither writes nor reads a later one: the way to the step behind it.
+    #[must_use]
+    pub fn up_to(self, last: u64) -> Self {
+        Self { last, ..self }
     }
 
     /// Whether a checkpoint is due after `step` steps.
     pub(crate) fn due(&self, step: u64) -> bool {
-        self.every != 0 && step.is_multiple_of(self.every)
+        step == self.last || (step < self.last && self.every != 0 && step.is_multiple_of(self.every))
     }
 
     /// Writes the state after `progress.step` steps.
@@ -96,7 +103,7 @@ impl CheckpointStore {
     /// `CheckpointForeign` when it belongs to other settings or inputs, `CheckpointDamaged` when its bytes are not what was written.
     pub(crate) fn load(&self, fingerprint: &str, parameters: &mut Parameters) -> Result<Option<Progress>, TrainError> {
         let steps = self.steps().map_err(|source| TrainError::CheckpointIo { path: self.folder.clone(), source })?;
-        let Some(&newest) = steps.last() else { return Ok(None) };
+        let Some(&newest) = steps.iter().rfind(|&&step| step <= self.last) else { return Ok(None) };
         let path = self.folder.join(file_name(newest));
         let bytes = fs::read(&path).map_err(|source| TrainError::CheckpointIo { path: path.clone(), source })?;
         let damaged = |reason: &str| TrainError::CheckpointDamaged { path: path.clone(), reason: reason.to_string() };
@@ -245,6 +252,9 @@ mod tests {
         assert_eq!(loaded.values, saved.values);
         assert_eq!(found.moments, progress(30, &saved).moments);
         assert!(found.moments.first[0][1].is_sign_negative());
+        let before = CheckpointStore::new(folder.path().join("new"), 10).up_to(29);
+        assert_eq!(before.load("f", &mut loaded).expect("loads").expect("is there").step, 20);
+        assert_eq!([19, 20, 29, 30].map(|step| before.due(step)), [false, true, true, false]);
         store.clear().expect("cleared");
         assert!(store.load("f", &mut loaded).expect("empty").is_none());
     }

@@ -124,7 +124,7 @@ fn decoder_gradients_follow_the_oracle() {
             let one = std::slice::from_ref(example);
             let objective = DecoderObjective::new(level, config.clone(), &parameters, one, false);
             let ready = objective.ready(&parameters).expect("ready");
-            let found = objective.gradient(&ready, 0).expect("a gradient");
+            let found = objective.gradient(&ready, 0, None).expect("a gradient");
             let mut tensors = widened(&named(&parameters, &parameters.values));
             let loss = |tensors: &Tensors| decoder_loss(&shape(2), tensors, &example.tokens, example.loss_from);
             assert!((found.loss - loss(&tensors)).abs() < 1e-5 * found.loss, "{} {}", found.loss, loss(&tensors));
@@ -162,7 +162,7 @@ fn adapter_gradients_follow_the_oracle() {
             AdapterObjective::new(level, &source, &decoder, &adapter, std::slice::from_ref(example), false)
                 .expect("fits");
         let (network, leaves) = objective.ready(&learned).expect("ready");
-        let found = adapter_gradient(&network, &leaves, example).expect("a gradient");
+        let found = adapter_gradient(&network, &leaves, example, None).expect("a gradient");
         let mut tensors = widened(&named(&parameters, &parameters.values));
         tensors.extend(widened(&named(&learned, &learned.values)));
         let loss = |tensors: &Tensors| decoder_loss(&shape(2), tensors, &example.tokens, example.loss_from);
@@ -181,9 +181,17 @@ fn tiny_run(level: Level, settings: &Settings, checkpoint: Option<&CheckpointSto
     let source = source(&json, &random_parameters(&config, 6));
     let decoder = Arc::new(Decoder::load(level, &source).expect("a decoder"));
     let initial = initial_adapter(level, &config, &all_targets(), settings.seed).expect("an adapter");
-    let (adapter, trace) =
-        train_adapter(level, &source, &decoder, initial, &examples(9, 7), settings, checkpoint, &mut |_| ())
-            .expect("trains");
+    let (adapter, trace) = train_adapter(
+        level,
+        &source,
+        &decoder,
+        initial,
+        &examples(9, 7),
+        settings,
+        checkpoint,
+        &mut |_: &StepReport| (),
+    )
+    .expect("trains");
     (adapter.to_safetensors().expect("encodes"), trace)
 }
 
@@ -316,7 +324,7 @@ fn encoder_gradients_follow_the_oracle() {
     let groups = vec![passages.iter().collect::<Vec<_>>()];
     let objective = EncoderObjective::new(level, config, proxies, &parameters, groups);
     let ready = objective.ready(&parameters).expect("ready");
-    let found = objective.gradient(&ready, 0).expect("a gradient");
+    let found = objective.gradient(&ready, 0, None).expect("a gradient");
     let shape = EncoderShape { hidden: 12, layers: 2, heads: 3, eps: 1e-5, scale: 3.0, classes: 4 };
     let mut tensors = widened(&named(&parameters, &parameters.values));
     let loss = |tensors: &Tensors| -> f64 {

@@ -4,6 +4,8 @@
 //! example's loss and gradient. Each example is computed alone and added by the fixed tree, so neither the number of threads nor the number
 //! of examples in flight can show in a result. NUMERICS.md, "Training", clauses T2 to T7.
 
+use std::ops::ControlFlow;
+
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -13,7 +15,9 @@ use super::checkpoint::{CheckpointStore, Progress};
 use super::error::TrainError;
 use super::optimizer::{Moments, clip_factor, global_norm, learning_rate};
 use super::parameters::{Parameters, hex};
+use super::record::{Detail, Recorded};
 use super::settings::{Order, Settings, StepReport, TraceLine};
+use super::step_record;
 use super::stream::{shuffle, stream};
 use super::tree::Tree;
 
@@ -28,8 +32,13 @@ pub(crate) trait Objective: Sync {
     /// Prepares the parameters for a step.
     fn ready(&self, parameters: &Parameters) -> Result<Self::Ready, TrainError>;
 
-    /// Loss and gradient of one example, each a sum over its learned tokens.
-    fn gradient(&self, ready: &Self::Ready, example: usize) -> Result<ExampleGradient, TrainError>;
+    /// Loss and gradient of one example, each a sum over its learned tokens; what `detail` asks for is recorded by adapters only.
+    fn gradient(
+        &self,
+        ready: &Self::Ready,
+        example: usize,
+        detail: Option<Detail>,
+    ) -> Result<ExampleGradient, TrainError>;
 
     /// Hashes what the objective learns from (examples, frozen weights) into a checkpoint's fingerprint.
     fn fingerprint(&self, hasher: &mut Sha256);
@@ -45,6 +54,41 @@ pub(crate) struct ExampleGradient {
     pub(crate) tokens: u64,
     /// Sum of the gradients, group by group.
     pub(crate) groups: Vec<Vec<f32>>,
+    /// What was recorded of one example; of a sum, nothing.
+    pub(crate) recorded: Vec<Recorded>,
+}
+
+/// Whoever watches a run: it sees every step, may have some recorded, and may end the run. It never changes a bit.
+pub trait Watcher {
+    /// Sees a step that is done.
+    fn step(&mut self, report: &StepReport);
+
+    /// Says what to record of step `step`, counted from 1.
+    fn detail(&self, _step: u64) -> Option<Detail> {
+        None
+    }
+
+    /// Takes what was recorded, in the order in which it was computed.
+    ///
+    /// # Errors
+    /// What ends the run, as [`TrainError::Record`].
+    fn record(&mut self, _recorded: Vec<Recorded>) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// Sees the trace of a step; a break ends the run after it.
+    ///
+    /// # Errors
+    /// What ends the run, as [`TrainError::Record`].
+    fn traced(&mut self, _line: &TraceLine) -> std::io::Result<ControlFlow<()>> {
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl<F: FnMut(&StepReport)> Watcher for F {
+    fn step(&mut self, report: &StepReport) {
+        self(report);
+    }
 }
 
 /// Trains `parameters` and gives the trace.
@@ -54,7 +98,7 @@ pub(crate) fn run<O: Objective>(
     settings: &Settings,
     parameters: &mut Parameters,
     checkpoint: Option<&CheckpointStore>,
-    observe: &mut dyn FnMut(&StepReport),
+    watcher: &mut dyn Watcher,
 ) -> Result<Vec<TraceLine>, TrainError> {
     check(settings, objective.example_count())?;
     let fingerprint = fingerprint(objective, settings, parameters);
@@ -67,10 +111,19 @@ pub(crate) fn run<O: Objective>(
     let mut batches = Batches::new(settings, objective.example_count());
     while progress.step < settings.steps {
         let step = progress.step + 1;
-        let mut sum = batch_gradient(level, objective, settings, parameters, batches.at(progress.step))?;
+        let batch = batches.at(progress.step);
+        let detail = watcher.detail(step);
+        let whole = detail == Some(Detail::Tensors);
+        if whole {
+            watcher.record(step_record::start(parameters, &progress.moments, batch)).map_err(TrainError::Record)?;
+        }
+        let mut sum = batch_gradient(level, objective, settings, parameters, batch, detail, watcher)?;
         let traced = step.is_multiple_of(settings.trace_every.max(1)) || step == settings.steps;
         let gradient_sha256 = if traced { hex(&parameters.sha256(&sum.groups)) } else { String::new() };
         let loss = (sum.loss / sum.learned as f64) as f32;
+        if whole {
+            watcher.record(step_record::sum(&sum, parameters)).map_err(TrainError::Record)?;
+        }
         if !loss.is_finite() {
             return Err(TrainError::NotFinite { step, what: "loss".to_string() });
         }
@@ -84,21 +137,28 @@ pub(crate) fn run<O: Objective>(
         let factor = clip_factor(settings.clip_norm, norm);
         progress.moments.step(level, settings, rate, factor, &sum.groups, parameters);
         progress.step = step;
+        if whole {
+            let scalars = [("global norm", norm), ("clip factor", f64::from(factor)), ("learning rate", rate)];
+            let recorded = step_record::update(&scalars, parameters, &progress.moments);
+            watcher.record(recorded).map_err(TrainError::Record)?;
+        }
+        let mut flow = ControlFlow::Continue(());
         if traced {
-            let loss = format!("{:08x}", loss.to_bits());
-            progress.trace.push(TraceLine {
+            let line = TraceLine {
                 step,
-                loss,
+                loss: format!("{:08x}", loss.to_bits()),
                 gradient_sha256,
                 parameters_sha256: hex(&parameters.sha256(&parameters.values)),
-            });
+            };
+            flow = watcher.traced(&line).map_err(TrainError::Record)?;
+            progress.trace.push(line);
         }
         if let Some(store) = checkpoint
             && store.due(step)
         {
             store.save(&fingerprint, &progress, parameters)?;
         }
-        observe(&StepReport {
+        watcher.step(&StepReport {
             step,
             steps: settings.steps,
             loss,
@@ -106,6 +166,9 @@ pub(crate) fn run<O: Objective>(
             learning_rate: rate,
             tokens: sum.tokens,
         });
+        if flow.is_break() {
+            break;
+        }
     }
     Ok(progress.trace)
 }
@@ -117,9 +180,17 @@ fn batch_gradient<O: Objective>(
     settings: &Settings,
     parameters: &Parameters,
     batch: &[usize],
+    detail: Option<Detail>,
+    watcher: &mut dyn Watcher,
 ) -> Result<ExampleGradient, TrainError> {
     let ready = objective.ready(parameters)?;
-    let in_flight = if settings.micro_batch == 0 { batch.len() } else { settings.micro_batch };
+    let in_flight = match (settings.micro_batch, detail) {
+        // Every tensor of an example is much: one example at a time.
+        (_, Some(Detail::Tensors)) => 1,
+        (0, _) => batch.len(),
+        (size, _) => size,
+    };
+    let mut place = 0;
     let mut tree = Tree::new();
     let mut add = |left: &mut ExampleGradient, right: &ExampleGradient| {
         left.loss += right.loss;
@@ -133,9 +204,16 @@ fn batch_gradient<O: Objective>(
     };
     for some in batch.chunks(in_flight) {
         let gradients: Vec<_> =
-            some.par_iter().with_max_len(1).map(|&example| objective.gradient(&ready, example)).collect();
+            some.par_iter().with_max_len(1).map(|&example| objective.gradient(&ready, example, detail)).collect();
         for gradient in gradients {
-            tree.push(gradient?, &mut add);
+            let mut gradient = gradient?;
+            let mut recorded = std::mem::take(&mut gradient.recorded);
+            if detail.is_some() {
+                recorded.iter_mut().for_each(|recorded| recorded.place.example = Some(place));
+                watcher.record(recorded).map_err(TrainError::Record)?;
+            }
+            place += 1;
+            tree.push(gradient, &mut add);
         }
     }
     tree.finish(&mut add).ok_or(TrainError::NoExamples)

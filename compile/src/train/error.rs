@@ -36,6 +36,9 @@ pub enum TrainError {
         /// `loss`, or `gradient of` a tensor.
         what: String,
     },
+    /// What a step computed could not be kept.
+    #[error("recorded step: {0}")]
+    Record(std::io::Error),
     /// The base's weights could not be read.
     #[error(transparent)]
     Model(#[from] kolm_runtime::model::ModelError),

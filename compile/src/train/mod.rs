@@ -10,6 +10,7 @@ mod checkpoint;
 mod checks;
 mod engine;
 mod error;
+mod full_trace;
 mod gradient;
 mod optimizer;
 #[cfg(test)]
@@ -18,14 +19,19 @@ mod oracle;
 mod parameters;
 mod pretrain;
 mod pretrain_encoder;
+mod record;
 mod settings;
+mod step_record;
 pub mod stream;
 mod tape;
 mod tree;
 
 pub use adapter::{example_len_bytes, initial_adapter, train_adapter};
 pub use checkpoint::CheckpointStore;
+pub use engine::Watcher;
 pub use error::TrainError;
+pub use full_trace::{BlockTrace, FullTrace, FullTraceLine};
 pub use pretrain::{Pretrained, packed_examples, pretrain_decoder};
 pub use pretrain_encoder::{Passage, ProxyObjective, pretrain_encoder};
+pub use record::{Detail, Place, Recorded, Values};
 pub use settings::{Example, Order, Schedule, Settings, StepReport, TraceLine};

@@ -47,7 +47,10 @@ impl Moments {
             weight1: (1.0 - settings.beta1) as f32,
             beta2: settings.beta2 as f32,
             weight2: (1.0 - settings.beta2) as f32,
+            #[cfg(not(feature = "planted"))]
             root2: (1.0 - self.beta2_power).sqrt() as f32,
+            #[cfg(feature = "planted")]
+            root2: if kernel::planted(kernel::Plant::Optimizer) { 1.0 } else { (1.0 - self.beta2_power).sqrt() as f32 },
             epsilon: settings.epsilon as f32,
             rate: (learning_rate / (1.0 - self.beta1_power)) as f32,
         };

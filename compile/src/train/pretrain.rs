@@ -15,6 +15,7 @@ use super::error::TrainError;
 use super::gradient::block::{BackwardBlock, Places};
 use super::gradient::linear::BackwardWeight;
 use super::parameters::{Layout, Parameters};
+use super::record::Detail;
 use super::settings::{Example, Settings, StepReport, TraceLine};
 use super::stream::{bell, stream};
 use super::tape::{BackwardDecoder, Network, decoder_gradient};
@@ -93,7 +94,7 @@ pub fn pretrain_decoder(
     let values = layouts.par_iter().map(|layout| initial_values(layout, settings.seed, config.layers)).collect();
     let mut parameters = Parameters::new(layouts, values);
     let objective = DecoderObjective::new(level, config, &parameters, examples, settings.recompute);
-    let trace = engine::run(level, &objective, settings, &mut parameters, checkpoint, observe)?;
+    let trace = engine::run(level, &objective, settings, &mut parameters, checkpoint, &mut { observe })?;
     Ok(Pretrained::new(&parameters, trace, |_| true))
 }
 
@@ -216,7 +217,7 @@ impl Objective for DecoderObjective<'_> {
         self.network(parameters)
     }
 
-    fn gradient(&self, network: &Network, example: usize) -> Result<ExampleGradient, TrainError> {
+    fn gradient(&self, network: &Network, example: usize, _: Option<Detail>) -> Result<ExampleGradient, TrainError> {
         decoder_gradient(network, &self.examples[example])
     }
 

@@ -20,6 +20,7 @@ use super::gradient::linear::{BackwardWeight, weight_gradient};
 use super::gradient::norm::layer_norm_backward;
 use super::parameters::{Layout, Parameters};
 use super::pretrain::{Pretrained, initial_values};
+use super::record::Detail;
 use super::settings::{Settings, StepReport};
 use super::stream::{shuffle, stream};
 
@@ -67,7 +68,7 @@ pub fn pretrain_encoder(
     let values = layouts.par_iter().map(|layout| initial_values(layout, settings.seed, config.layers)).collect();
     let mut parameters = Parameters::new(layouts, values);
     let objective = EncoderObjective::new(level, config, *proxies, &parameters, groups);
-    let trace = engine::run(level, &objective, settings, &mut parameters, checkpoint, observe)?;
+    let trace = engine::run(level, &objective, settings, &mut parameters, checkpoint, &mut { observe })?;
     Ok(Pretrained::new(&parameters, trace, |name| name != PROXIES))
 }
 
@@ -257,7 +258,12 @@ impl Objective for EncoderObjective<'_> {
         })
     }
 
-    fn gradient(&self, network: &EncoderNetwork, example: usize) -> Result<ExampleGradient, TrainError> {
+    fn gradient(
+        &self,
+        network: &EncoderNetwork,
+        example: usize,
+        _: Option<Detail>,
+    ) -> Result<ExampleGradient, TrainError> {
         let group = &self.groups[example];
         let layers = self.config.layers;
         let mut saved: Vec<Vec<EncoderActivations>> = vec![Vec::new(); layers];
@@ -286,7 +292,7 @@ impl Objective for EncoderObjective<'_> {
         }
         self.embedding_gradient(network, group, &gradient, &mut groups[0])?;
         let tokens = group.iter().map(|passage| passage.tokens.len() as u64).sum();
-        Ok(ExampleGradient { loss, learned: group.len() as u64, tokens, groups })
+        Ok(ExampleGradient { loss, learned: group.len() as u64, tokens, groups, recorded: Vec::new() })
     }
 
     fn fingerprint(&self, hasher: &mut Sha256) {

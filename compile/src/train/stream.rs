@@ -18,6 +18,10 @@ pub fn stream(seed: u64, purpose: &str, index: u64) -> ChaCha20Rng {
     hasher.update((purpose.len() as u64).to_le_bytes());
     hasher.update(purpose.as_bytes());
     hasher.update(index.to_le_bytes());
+    #[cfg(feature = "planted")]
+    if purpose == "lora.init" && kolm_runtime::kernel::planted(kolm_runtime::kernel::Plant::Stream) {
+        hasher.update(b"planted");
+    }
     ChaCha20Rng::from_seed(hasher.finalize().into())
 }
 

@@ -16,6 +16,7 @@ use super::error::TrainError;
 use super::gradient::block::{BackwardBlock, BlockBackward, LoraLayer, Places};
 use super::gradient::head::{HeadGradient, head};
 use super::gradient::linear::BackwardWeight;
+use super::record::Recorder;
 use super::settings::Example;
 
 /// Frozen or freshly packed weights for the backward pass.
@@ -47,16 +48,23 @@ pub(crate) fn adapter_gradient(
     network: &Arc<Network>,
     leaves: &[Var],
     example: &Example,
+    record: Option<&Arc<Recorder>>,
 ) -> Result<ExampleGradient, TrainError> {
     let inputs = inputs(example);
     let shape = (inputs.len(), network.decoder.config.hidden);
-    let mut hidden = Tensor::from_vec(network.decoder.embed(inputs)?, shape, &Device::Cpu)?;
+    let embedded = network.decoder.embed(inputs)?;
+    if let Some(record) = record {
+        record.tensor("forward", None, "model.embed_tokens", "hidden states", &[shape.0, shape.1], &embedded);
+    }
+    let mut hidden = Tensor::from_vec(embedded, shape, &Device::Cpu)?;
     for (layer, flat) in leaves.iter().enumerate() {
-        hidden = hidden.apply_op2(flat, BlockOp { network: network.clone(), layer, saved: Mutex::new(None) })?;
+        let block = BlockOp { network: network.clone(), layer, saved: Mutex::new(None), record: record.cloned() };
+        hidden = hidden.apply_op2(flat, block)?;
     }
     let result = Arc::new(OnceLock::new());
-    let loss =
-        hidden.apply_op1(HeadOp { network: network.clone(), example: example.clone(), result: result.clone() })?;
+    let head =
+        HeadOp { network: network.clone(), example: example.clone(), result: result.clone(), record: record.cloned() };
+    let loss = hidden.apply_op1(head)?;
     let mut gradients = loss.backward()?;
     let groups = leaves
         .iter()
@@ -80,11 +88,11 @@ pub(crate) fn decoder_gradient(network: &Network, example: &Example) -> Result<E
     let mut hidden = decoder.embed(inputs)?;
     let mut kept = Vec::with_capacity(layers);
     for layer in 0..layers {
-        let (out, saved) = network.forward(layer, &hidden, !network.recompute);
+        let (out, saved) = network.forward(layer, &hidden, !network.recompute, None);
         kept.push(if network.recompute { Err(hidden) } else { Ok(saved) });
         hidden = out;
     }
-    let head = head(decoder.level, decoder, &network.backward.head, &hidden, example, true);
+    let head = head(decoder.level, decoder, &network.backward.head, &hidden, example, true, None);
     let mut gradient = head.hidden;
     let (mut norm, mut table) = head.learned.unwrap_or_default();
     for part in [&mut gradient, &mut norm, &mut table] {
@@ -92,8 +100,8 @@ pub(crate) fn decoder_gradient(network: &Network, example: &Example) -> Result<E
     }
     let mut blocks = Vec::with_capacity(layers);
     for (layer, kept) in kept.into_iter().enumerate().rev() {
-        let saved = kept.unwrap_or_else(|input| network.forward(layer, &input, true).1);
-        let (input, mut flat) = network.backward(layer, &saved, &gradient, true);
+        let saved = kept.unwrap_or_else(|input| network.forward(layer, &input, true, None).1);
+        let (input, mut flat) = network.backward(layer, &saved, &gradient, true, None);
         gradient = input.unwrap_or_default();
         positive_zeros(&mut gradient);
         positive_zeros(&mut flat);
@@ -116,7 +124,7 @@ fn inputs(example: &Example) -> &[u32] {
 
 fn example_gradient(example: &Example, loss: f64, groups: Vec<Vec<f32>>) -> ExampleGradient {
     let learned = (example.tokens.len() - example.loss_from) as u64;
-    ExampleGradient { loss, learned, tokens: inputs(example).len() as u64, groups }
+    ExampleGradient { loss, learned, tokens: inputs(example).len() as u64, groups, recorded: Vec::new() }
 }
 
 /// Adds `+0` to each value: `-0` becomes `+0`, nothing else changes.
@@ -140,7 +148,13 @@ fn token_rows(tokens: &[u32], gradient: &[f32], width: usize) -> BTreeMap<u32, V
 
 impl Network {
     /// Runs one block over an example from position 0.
-    fn forward(&self, layer: usize, input: &[f32], keep: bool) -> (Vec<f32>, BlockActivations) {
+    fn forward(
+        &self,
+        layer: usize,
+        input: &[f32],
+        keep: bool,
+        record: Option<&Recorder>,
+    ) -> (Vec<f32>, BlockActivations) {
         let decoder = &*self.decoder;
         let config = &decoder.config;
         let tokens = input.len() / config.hidden;
@@ -149,8 +163,11 @@ impl Network {
         let mut saved = BlockActivations::default();
         let lora = self.lora.get(layer).map(|lora| &lora.forward);
         let mut segments = [SegmentKv { tokens, kv: &mut kv }];
-        let keep = keep.then_some(&mut saved);
+        let keep = (keep || record.is_some()).then_some(&mut saved);
         decoder.blocks[layer].forward(decoder.level, config, &decoder.rope, lora, &mut hidden, &mut segments, keep);
+        if let Some(record) = record {
+            record.forward(layer, config, &saved, &hidden);
+        }
         (hidden, saved)
     }
 
@@ -161,6 +178,7 @@ impl Network {
         saved: &BlockActivations,
         gradient: &[f32],
         wants_input: bool,
+        record: Option<&Recorder>,
     ) -> (Option<Vec<f32>>, Vec<f32>) {
         let backward = BlockBackward {
             level: self.decoder.level,
@@ -171,6 +189,7 @@ impl Network {
             lora: self.lora.get(layer),
             places: &self.places[layer],
             saved,
+            record: record.map(|record| (record, layer)),
         };
         let mut flat = vec![0.0; self.flat_lens[layer]];
         let input = backward.run(gradient, wants_input, &mut flat);
@@ -183,6 +202,7 @@ struct BlockOp {
     network: Arc<Network>,
     layer: usize,
     saved: Mutex<Option<BlockActivations>>,
+    record: Option<Arc<Recorder>>,
 }
 
 impl CustomOp2 for BlockOp {
@@ -198,7 +218,8 @@ impl CustomOp2 for BlockOp {
         _: &TapeLayout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let keep = !self.network.recompute;
-        let (out, saved) = self.network.forward(self.layer, values(hidden, hidden_layout)?, keep);
+        let (out, saved) =
+            self.network.forward(self.layer, values(hidden, hidden_layout)?, keep, self.record.as_deref());
         if keep {
             *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
         }
@@ -215,12 +236,13 @@ impl CustomOp2 for BlockOp {
         let kept = self.saved.lock().unwrap_or_else(PoisonError::into_inner).take();
         let saved = match kept {
             Some(saved) => saved,
-            None => with_values(hidden, |hidden| self.network.forward(self.layer, hidden, true).1)?,
+            None => with_values(hidden, |hidden| self.network.forward(self.layer, hidden, true, None).1)?,
         };
         // Below the first block of a frozen base nothing learns.
         let wants_input = self.layer > 0;
-        let (input, flat_gradient) =
-            with_values(gradient, |gradient| self.network.backward(self.layer, &saved, gradient, wants_input))?;
+        let (input, flat_gradient) = with_values(gradient, |gradient| {
+            self.network.backward(self.layer, &saved, gradient, wants_input, self.record.as_deref())
+        })?;
         let input = input.map(|input| Tensor::from_vec(input, hidden.shape(), &Device::Cpu)).transpose()?;
         Ok((input, Some(Tensor::from_vec(flat_gradient, flat.shape(), &Device::Cpu)?)))
     }
@@ -231,6 +253,7 @@ struct HeadOp {
     network: Arc<Network>,
     example: Example,
     result: Arc<OnceLock<HeadGradient>>,
+    record: Option<Arc<Recorder>>,
 }
 
 impl CustomOp1 for HeadOp {
@@ -240,7 +263,8 @@ impl CustomOp1 for HeadOp {
 
     fn cpu_fwd(&self, hidden: &CpuStorage, layout: &TapeLayout) -> candle_core::Result<(CpuStorage, Shape)> {
         let Network { decoder, backward, .. } = &*self.network;
-        let gradient = head(decoder.level, decoder, &backward.head, values(hidden, layout)?, &self.example, false);
+        let (hidden, record) = (values(hidden, layout)?, self.record.as_deref());
+        let gradient = head(decoder.level, decoder, &backward.head, hidden, &self.example, false, record);
         let loss = gradient.loss as f32;
         // Each operation runs forward once, so the cell is empty.
         let _ = self.result.set(gradient);

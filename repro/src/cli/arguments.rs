@@ -21,6 +21,10 @@ pub(super) struct Arguments {
 pub(super) enum Verb {
     /// Compile an artifact again from its own plan and compare it member by member
     Rebuild(Rebuild),
+    /// Say where two artifacts that should be one part: input, step, block, operation, tensor, element
+    Bisect(Bisect),
+    /// Run one training step with every tensor recorded, for a bisection on another machine
+    RecordStep(RecordStep),
     /// Make the key that signs rebuild statements
     Keygen {
         /// Where to write the private key; the public key goes to FILE.pub
@@ -57,8 +61,33 @@ pub(super) enum Verb {
 pub(super) struct Rebuild {
     /// The artifact
     pub(super) artifact: PathBuf,
+    #[command(flatten)]
+    pub(super) inputs: Inputs,
+    /// Write the digests of every block, step by step, to this file (a full trace)
+    #[arg(long, value_name = "FILE")]
+    pub(super) full_trace: Option<PathBuf>,
+    /// Keep the rebuilt members in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) keep: Option<PathBuf>,
+    /// Write a signed rebuild statement
+    #[arg(long, value_name = "OUT.json", requires = "signing_key")]
+    pub(super) statement: Option<PathBuf>,
+    /// Key that signs the statement, from `kolm-repro keygen`
+    #[arg(long, value_name = "FILE", requires = "statement")]
+    pub(super) signing_key: Option<PathBuf>,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Where the recorded inputs are.
+#[derive(Debug, Args)]
+pub(super) struct Inputs {
     /// Every corpus file, in any order
-    #[arg(long, value_name = "PARQUET", num_args = 1.., required = true)]
+    #[arg(long, value_name = "PARQUET", num_args = 1..)]
     pub(super) corpus: Vec<PathBuf>,
     /// Folder of the base [default: this binary, then the Hugging Face cache]
     #[arg(long, value_name = "DIR")]
@@ -81,21 +110,68 @@ pub(super) struct Rebuild {
     /// Examples in flight: auto, all, or a number; changes memory and speed, never bytes
     #[arg(long, value_name = "N", default_value = "auto")]
     pub(super) micro_batch: String,
-    /// Keep the rebuilt members in this folder
+}
+
+/// `kolm-repro bisect`
+#[derive(Debug, Args)]
+pub(super) struct Bisect {
+    /// Artifact or trace
+    pub(super) a: PathBuf,
+    /// The other artifact or trace [default: a run of A's plan on this machine]
+    pub(super) b: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) inputs: Inputs,
+    /// Corpus files of B, where they are not those of A
+    #[arg(long, value_name = "PARQUET", num_args = 1..)]
+    pub(super) corpus_b: Vec<PathBuf>,
+    /// Folder of B's base, where it is not that of A
     #[arg(long, value_name = "DIR")]
-    pub(super) keep: Option<PathBuf>,
-    /// Write a signed rebuild statement
-    #[arg(long, value_name = "OUT.json", requires = "signing_key")]
-    pub(super) statement: Option<PathBuf>,
-    /// Key that signs the statement, from `kolm-repro keygen`
-    #[arg(long, value_name = "FILE", requires = "statement")]
-    pub(super) signing_key: Option<PathBuf>,
+    pub(super) base_b: Option<PathBuf>,
+    /// Folder of B's encoder, where it is not that of A
+    #[arg(long, value_name = "DIR")]
+    pub(super) encoder_b: Option<PathBuf>,
+    /// The `kolm-repro` that made A, where it is not this one
+    #[arg(long, value_name = "PROGRAM")]
+    pub(super) build_a: Option<PathBuf>,
+    /// The `kolm-repro` that made B, where it is not this one
+    #[arg(long, value_name = "PROGRAM")]
+    pub(super) build_b: Option<PathBuf>,
+    /// The differing step of A, recorded on its machine
+    #[arg(long, value_name = "FILE", conflicts_with = "build_a")]
+    pub(super) recorded_a: Option<PathBuf>,
+    /// The differing step of B, recorded on its machine
+    #[arg(long, value_name = "FILE", conflicts_with = "build_b")]
+    pub(super) recorded_b: Option<PathBuf>,
+    /// Start from the nearest checkpoint in this folder, and leave one there [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(super) checkpoints: Option<PathBuf>,
     /// No progress on stderr
     #[arg(long, short)]
     pub(super) quiet: bool,
     /// As JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// `kolm-repro record-step`
+#[derive(Debug, Args)]
+pub(super) struct RecordStep {
+    /// The artifact whose plan is run
+    pub(super) artifact: PathBuf,
+    #[command(flatten)]
+    pub(super) inputs: Inputs,
+    /// The step, counted from 1
+    #[arg(long, value_name = "N")]
+    pub(super) step: u64,
+    /// File that receives the record; it holds token ids and activations of training rows
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+    /// Start from the nearest checkpoint in this folder, and leave one there [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(super) checkpoints: Option<PathBuf>,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub(super) quiet: bool,
 }
 
 /// `kolm-repro compare`

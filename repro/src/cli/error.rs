@@ -4,6 +4,7 @@ use kolm_compile::cli::Exit;
 use kolm_compile::pipeline::CompileError;
 use thiserror::Error;
 
+use crate::bisect::BisectError;
 use crate::rebuild::RebuildError;
 use crate::statement::StatementError;
 
@@ -12,6 +13,8 @@ use crate::statement::StatementError;
 pub(super) enum CliError {
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
+    #[error(transparent)]
+    Bisect(#[from] BisectError),
     #[error(transparent)]
     Statement(#[from] StatementError),
     /// What was typed, or stdout.
@@ -31,6 +34,7 @@ impl CliError {
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Rebuild(error) => error.code(),
+            Self::Bisect(error) => error.code(),
             Self::Statement(error) => error.code(),
             Self::Typed(error) => match **error {
                 CompileError::Io { .. } => "io",
@@ -43,6 +47,7 @@ impl CliError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Rebuild(error) => error.exit(),
+            Self::Bisect(error) => error.exit(),
             Self::Statement(error) => error.exit(),
             Self::Typed(error) => Exit::of(error),
             Self::Golden(_) => Exit::Refused,
@@ -52,6 +57,7 @@ impl CliError {
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Rebuild(error) => error.hint(),
+            Self::Bisect(error) => error.hint(),
             Self::Statement(error) => error.hint().map(str::to_owned),
             Self::Typed(error) => kolm_compile::cli::hint(error),
             Self::Golden(_) => None,

@@ -48,6 +48,8 @@ fn run(arguments: &Arguments) -> Result<Exit, CliError> {
     kolm_compile::cli::set_threads(arguments.threads, &environment)?;
     match &arguments.verb {
         Verb::Rebuild(arguments) => verbs::rebuild(arguments, level, &environment),
+        Verb::Bisect(arguments) => verbs::bisect(arguments, level, &environment),
+        Verb::RecordStep(arguments) => verbs::record_step(arguments, level, &environment),
         Verb::Keygen { out } => verbs::keygen(out),
         Verb::Compare(arguments) => verbs::compare(arguments),
         Verb::Challenge(arguments) => verbs::challenge(arguments),

@@ -12,6 +12,7 @@ use kolm_runtime::kernel::Level;
 use super::arguments;
 use super::error::CliError;
 use crate::agreement::{self, Agreement};
+use crate::bisect;
 use crate::golden::{self, nano as model};
 use crate::machine::{Machine, Stopwatch};
 use crate::rebuild::{self, Models, Request, Results};
@@ -25,18 +26,11 @@ pub(super) fn rebuild(
 ) -> Result<Exit, CliError> {
     // A key that cannot sign is found before the work is done.
     let key = arguments.signing_key.as_deref().map(SigningKey::read).transpose()?;
+    corpus_named(&arguments.inputs)?;
     let request = Request {
-        artifact: arguments.artifact.clone(),
-        corpus: arguments.corpus.clone(),
-        models: Models {
-            base: arguments.base.clone(),
-            encoder: arguments.encoder.clone(),
-            cache: arguments.cache.clone().unwrap_or_else(|| environment.hub_cache.clone()),
-        },
-        init_adapter: arguments.init_adapter.clone(),
-        split: SplitValues { train: arguments.train_split.clone(), eval: arguments.eval_split.clone() },
-        micro_batch: micro_batch(&arguments.micro_batch)?,
+        full_trace: arguments.full_trace.clone(),
         keep: arguments.keep.clone(),
+        ..request(&arguments.artifact, &arguments.inputs, environment)?
     };
     let watch = Stopwatch::start();
     let rebuilt = rebuild::rebuild(&request, level, environment, &mut Progress::new(arguments.quiet))?;
@@ -52,6 +46,95 @@ pub(super) fn rebuild(
         print(&rebuilt.text())?
     }
     Ok(if rebuilt.identical() { Exit::Done } else { Exit::Refused })
+}
+
+/// `bisect`
+pub(super) fn bisect(arguments: &arguments::Bisect, level: Level, environment: &Environment) -> Result<Exit, CliError> {
+    let run_here = arguments.b.is_none();
+    let path_b = arguments.b.as_ref().unwrap_or(&arguments.a);
+    let inputs_a = request(&arguments.a, &arguments.inputs, environment)?;
+    let or = |of_b: &Option<PathBuf>, of_a: &Option<PathBuf>| of_b.clone().or_else(|| of_a.clone());
+    let inputs_b = Request {
+        artifact: path_b.clone(),
+        corpus: if arguments.corpus_b.is_empty() { inputs_a.corpus.clone() } else { arguments.corpus_b.clone() },
+        models: Models {
+            base: or(&arguments.base_b, &inputs_a.models.base),
+            encoder: or(&arguments.encoder_b, &inputs_a.models.encoder),
+            cache: inputs_a.models.cache.clone(),
+        },
+        ..inputs_a.clone()
+    };
+    let request = bisect::Request {
+        a: bisect::Named {
+            path: arguments.a.clone(),
+            inputs: inputs_a,
+            build: arguments.build_a.clone(),
+            recorded: arguments.recorded_a.clone(),
+        },
+        b: bisect::Named {
+            path: path_b.clone(),
+            inputs: inputs_b,
+            build: arguments.build_b.clone(),
+            recorded: arguments.recorded_b.clone(),
+        },
+        run_here,
+        checkpoints: arguments.checkpoints.clone(),
+    };
+    let found = bisect::bisect(&request, level, environment, &mut Progress::new(arguments.quiet))?;
+    if arguments.json {
+        print_json(&found)?
+    } else {
+        print(&found.text())?
+    }
+    Ok(if found.identical() { Exit::Done } else { Exit::Refused })
+}
+
+/// `record-step`
+pub(super) fn record_step(
+    arguments: &arguments::RecordStep,
+    level: Level,
+    environment: &Environment,
+) -> Result<Exit, CliError> {
+    corpus_named(&arguments.inputs)?;
+    let request = request(&arguments.artifact, &arguments.inputs, environment)?;
+    let mut progress = Progress::new(arguments.quiet);
+    let line = bisect::record_step(
+        &request,
+        arguments.step,
+        arguments.checkpoints.as_deref(),
+        &arguments.out,
+        level,
+        environment,
+        &mut progress,
+    )?;
+    print(&format!("step {} in {}, parameters {}\n", line.step, arguments.out.display(), line.parameters_sha256))?;
+    Ok(Exit::Done)
+}
+
+/// What was typed of the inputs, as a request.
+fn request(artifact: &Path, inputs: &arguments::Inputs, environment: &Environment) -> Result<Request, CliError> {
+    Ok(Request {
+        artifact: artifact.to_owned(),
+        corpus: inputs.corpus.clone(),
+        models: Models {
+            base: inputs.base.clone(),
+            encoder: inputs.encoder.clone(),
+            cache: inputs.cache.clone().unwrap_or_else(|| environment.hub_cache.clone()),
+        },
+        init_adapter: inputs.init_adapter.clone(),
+        split: SplitValues { train: inputs.train_split.clone(), eval: inputs.eval_split.clone() },
+        micro_batch: micro_batch(&inputs.micro_batch)?,
+        full_trace: None,
+        keep: None,
+    })
+}
+
+/// A rebuild without a corpus is a slip of the hand.
+fn corpus_named(inputs: &arguments::Inputs) -> Result<(), CompileError> {
+    if !inputs.corpus.is_empty() {
+        return Ok(());
+    }
+    Err(CompileError::Value { what: "--corpus", found: String::new(), expected: "every corpus file, in any order" })
 }
 
 /// `keygen`

@@ -58,6 +58,7 @@ pub fn record(level: Level, root: &Path, job: &str) -> Result<Vec<u8>> {
         micro_batch: None,
         work_folder: work.path().to_owned(),
         previous: None,
+        full_trace: None,
     };
     let made = pipeline::make(&inputs, level, &mut Progress::new(true))?;
     let members = made.content.members()?;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use kolm_compile::cli::environment::Environment;
 use kolm_compile::cli::progress::Progress;
 use kolm_compile::pipeline::{self, Base, SplitValues};
-use kolm_runtime::artifact::{ArtifactError, ArtifactFile, Member, Opened, Plan, Staged, cid, hashes};
+use kolm_runtime::artifact::{ArtifactError, ArtifactFile, Member, Opened, Plan, Staged, Task, cid, hashes};
 use kolm_runtime::kernel::Level;
 use serde_json::Value;
 
@@ -37,6 +37,8 @@ pub struct Request {
     pub split: SplitValues,
     /// Examples in flight; 0 the whole batch, `None` as many as fit.
     pub micro_batch: Option<usize>,
+    /// File that receives the digests of every block.
+    pub full_trace: Option<PathBuf>,
     /// Folder that receives the rebuilt members.
     pub keep: Option<PathBuf>,
 }
@@ -55,22 +57,8 @@ pub fn rebuild(
     let opened = open(&request.artifact)?;
     let (task, plan) = (&opened.task, &opened.plan);
     progress.stage("artifact", &format!("{}-{} {}", task.name, task.version, opened.manifest.cid));
-
-    let found = inputs::check(request, plan)?;
-    let job = pipeline::job_of(task, plan, &request.split)?;
-    let base = Base::load(level, found.base, &job)?;
-    progress.stage("base", &base.to_string());
-    let corpus = pipeline::load_corpus(&job, plan, found.train, found.eval)?;
-    let inputs = pipeline::Inputs {
-        job,
-        corpus,
-        base,
-        encoder: found.encoder,
-        init_adapter: request.init_adapter.clone(),
-        micro_batch: request.micro_batch,
-        work_folder: environment.work_folder().join("rebuild"),
-        previous: None,
-    };
+    let inputs = inputs(request, task, plan, level, environment)?;
+    progress.stage("base", &inputs.base.to_string());
     let made = pipeline::make(&inputs, level, progress)?;
 
     let members = made.content.members()?;
@@ -103,6 +91,32 @@ pub fn rebuild(
         recorded: recorded_results,
         rebuilt: rebuilt_results,
         members: report::pair(&manifest.hashes, &rebuilt),
+    })
+}
+
+/// Locates and loads what a plan was made from, compared with it file by file.
+///
+/// # Errors
+/// [`RebuildError::Inputs`], [`RebuildError::Model`], [`RebuildError::Compile`].
+pub fn inputs(
+    request: &Request,
+    task: &Task,
+    plan: &Plan,
+    level: Level,
+    environment: &Environment,
+) -> Result<pipeline::Inputs, RebuildError> {
+    let found = inputs::check(request, plan)?;
+    let job = pipeline::job_of(task, plan, &request.split)?;
+    Ok(pipeline::Inputs {
+        base: Base::load(level, found.base, &job)?,
+        corpus: pipeline::load_corpus(&job, plan, found.train, found.eval)?,
+        job,
+        encoder: found.encoder,
+        init_adapter: request.init_adapter.clone(),
+        micro_batch: request.micro_batch,
+        work_folder: environment.work_folder().join("rebuild"),
+        previous: None,
+        full_trace: request.full_trace.clone(),
     })
 }
 

@@ -131,6 +131,8 @@ pub struct TrainingSummary {
     pub steps: u64,
     /// Loss of the last step, a decimal string; none when no step was made.
     pub final_loss: Option<String>,
+    /// Root of the Merkle tree over the lines of `training/trace.jsonl`.
+    pub trace_root: String,
     /// SHA-256 of `training/trace.jsonl`.
     pub trace_sha256: String,
 }
@@ -191,6 +193,7 @@ impl Manifest {
         if let Some(loss) = &self.training.final_loss {
             rules::decimal(MEMBER, "training.final_loss", loss)?;
         }
+        rules::sha256(MEMBER, "training.trace_root", &self.training.trace_root)?;
         rules::sha256(MEMBER, "training.trace_sha256", &self.training.trace_sha256)?;
         self.check_eval()
     }

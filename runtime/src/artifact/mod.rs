@@ -23,6 +23,7 @@ mod key;
 mod limits;
 mod manifest;
 mod member;
+mod merkle;
 mod opened;
 mod plan;
 mod receipt;
@@ -42,6 +43,7 @@ pub use json::{canonical, canonical_lines, parse_canonical, parse_canonical_line
 pub use key::{KeySource, OperatorKey};
 pub use manifest::{AdapterSummary, EvalSummary, Manifest, ModelSummary, RecallSummary, Tool, TrainingSummary};
 pub use member::Member;
+pub use merkle::{MerkleTree, Parting};
 pub use opened::Opened;
 pub use plan::{
     AdapterPlan, Architecture, BasePlan, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates, EncoderPlan,

@@ -10,7 +10,7 @@ use super::container::{ArtifactFile, MemberDigest};
 use super::manifest::Manifest;
 use super::plan::Plan;
 use super::receipt::{AdapterBody, BaseBody, EvalBody, Lineage, ManifestBody, Receipt, TaskBody};
-use super::{ArtifactError, Member, Task, json, seal, sha256_hex};
+use super::{ArtifactError, Member, MerkleTree, Task, json, seal, sha256_hex};
 
 /// An artifact whose members agree with each other.
 #[derive(Debug)]
@@ -54,6 +54,11 @@ impl Opened {
             if matches!(member, Member::EvalPack | Member::EvalReplay | Member::RecallPassages | Member::TrainingTrace)
             {
                 let bytes = self.file.read(member)?;
+                if member == Member::TrainingTrace {
+                    let of_trace = Against { member: Member::Manifest.name(), other: member.name() };
+                    let root = MerkleTree::of_text(&bytes).root();
+                    of_trace.same("training.trace_root", &self.manifest.training.trace_root, &root)?;
+                }
                 for (name, line) in json::lines(member.name(), &bytes)? {
                     json::parse_canonical::<serde_json::Value>(&name, line)?;
                 }

@@ -6,7 +6,8 @@ use super::manifest::{AdapterSummary, EvalSummary, Manifest, ModelSummary, Recal
 use super::plan::{Plan, WeightType};
 use super::receipt::Receipt;
 use super::{
-    ArtifactError, FileIdentity, Member, Members, OperatorKey, Task, Timestamp, cid, opened, rules, sha256_hex,
+    ArtifactError, FileIdentity, Member, Members, MerkleTree, OperatorKey, Task, Timestamp, cid, opened, rules,
+    sha256_hex,
 };
 
 /// Everything an artifact holds but manifest and receipt.
@@ -169,6 +170,7 @@ fn manifest(
         training: TrainingSummary {
             steps: plan.train.steps,
             final_loss: measured.final_loss.clone(),
+            trace_root: MerkleTree::of_text(&content.training_trace).root(),
             trace_sha256: sha256_hex(&content.training_trace),
         },
         supersedes: measured.supersedes.clone(),

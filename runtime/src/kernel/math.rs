@@ -23,7 +23,11 @@ pub fn exp<F: Fma>(x: f32) -> f32 {
     p = F::fma(p, r, EXP[3]);
     p = F::fma(p, r, EXP[2]);
     p = F::fma(p, r, EXP[1]);
-    p = F::fma(p, r, EXP[0]);
+    #[cfg(not(feature = "planted"))]
+    let square = EXP[0];
+    #[cfg(feature = "planted")]
+    let square = f32::from_bits(EXP[0].to_bits() + u32::from(super::planted(super::Plant::Exp)));
+    p = F::fma(p, r, square);
     p = F::fma(p, r, 1.0);
     p = F::fma(p, r, 1.0);
     let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);

@@ -25,6 +25,8 @@ mod level;
 mod loss;
 pub mod math;
 mod norm;
+#[cfg(feature = "planted")]
+mod planted;
 mod product;
 mod reduce;
 pub mod reference;
@@ -39,6 +41,8 @@ pub use key_value::KeyValue;
 pub use level::{Level, Vectorized};
 pub use loss::{argmax, cross_entropy, log_probability};
 pub use norm::{layer_norm, rms_norm};
+#[cfg(feature = "planted")]
+pub use planted::{Plant, planted};
 pub use product::{BLOCK, PackedMatrix, product, product_transposed, weighted_rows};
 pub use reduce::{LANES, dot, max, sum, sum_squares};
 pub use rope::{RopeScaling, RopeTable};

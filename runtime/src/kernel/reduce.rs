@@ -73,6 +73,16 @@ pub(crate) fn sum_lanes(x: &[f32]) -> f32 {
 #[inline(always)]
 pub(crate) fn dot_lanes<F: Fma>(x: &[f32], y: &[f32]) -> f32 {
     assert_eq!(x.len(), y.len(), "rows of a dot product");
+    #[cfg(feature = "planted")]
+    if super::planted(super::Plant::Lanes) {
+        let mut lanes = [0.0f32; LANES];
+        for (x, y) in x.chunks(LANES / 2).zip(y.chunks(LANES / 2)) {
+            for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
+                *lane = F::fma(*x, *y, *lane);
+            }
+        }
+        return tree(lanes);
+    }
     let mut lanes = [0.0f32; LANES];
     let (x_chunks, x_tail) = x.as_chunks::<LANES>();
     let (y_chunks, y_tail) = y.as_chunks::<LANES>();

@@ -51,6 +51,12 @@ impl Weights {
         self.place.keys().map(String::as_str)
     }
 
+    /// Shape of a tensor; none if the model lacks it.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        let file = self.place.get(name).and_then(|position| self.files.get(*position))?;
+        file.describe(name).map(|(_, shape)| shape)
+    }
+
     /// Whether the model has this tensor.
     pub fn has(&self, name: &str) -> bool {
         self.place.contains_key(name)

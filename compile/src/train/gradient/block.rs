@@ -8,6 +8,7 @@ use super::attention::{AttentionShape, attention_backward};
 use super::linear::{BackwardPair, BackwardWeight, bias_gradient, weight_gradient};
 use super::norm::rms_norm_backward;
 use crate::train::parameters::Layout;
+use crate::train::record::{OUTPUT_GRADIENT, PARAMETER_GRADIENT, Recorder};
 use std::ops::Range;
 
 /// A block's weights, packed for the backward pass; by [`Target`]'s place.
@@ -94,6 +95,8 @@ pub(crate) struct BlockBackward<'a> {
     pub(crate) places: &'a Places,
     /// What the forward pass computed.
     pub(crate) saved: &'a BlockActivations,
+    /// Who wants to see each tensor, and as which block's.
+    pub(crate) record: Option<(&'a Recorder, usize)>,
 }
 
 impl BlockBackward<'_> {
@@ -102,15 +105,23 @@ impl BlockBackward<'_> {
     pub(crate) fn run(&self, gradient: &[f32], wants_input: bool, flat: &mut [f32]) -> Option<Vec<f32>> {
         let Self { level, config, saved, .. } = *self;
         let eps = config.rms_eps;
+        let (hidden, queries, keys) = (config.hidden, config.query_width(), config.kv_width());
+        self.note("block above or loss", OUTPUT_GRADIENT, hidden, gradient);
         let product = self.linear(Target::Down, &saved.product, gradient, true, flat)?;
+        self.note("mlp.down_proj", "gradient of product", config.intermediate, &product);
         let (gate, up) = silu_multiply_backward(level, &saved.gate, &saved.up, &product);
+        self.note("silu(gate) · up", "gradient of gate", config.intermediate, &gate);
+        self.note("silu(gate) · up", "gradient of up", config.intermediate, &up);
         let mut normed2 = self.linear(Target::Gate, &saved.normed2, &gate, true, flat)?;
         kernel::add(level, &mut normed2, &self.linear(Target::Up, &saved.normed2, &up, true, flat)?);
+        self.note("mlp.gate_proj, mlp.up_proj", "gradient of normed", hidden, &normed2);
         let norm = self.places.post_norm.clone().map(|range| &mut flat[range]);
         let mut middle = rms_norm_backward(level, &saved.middle, &self.block.post_norm, eps, &normed2, norm);
         kernel::add(level, &mut middle, gradient);
+        self.note("post_attention_layernorm", "gradient of hidden states after attention", hidden, &middle);
 
         let attended = self.linear(Target::Output, &saved.attended, &middle, true, flat)?;
+        self.note("self_attn.o_proj", "gradient of attended", queries, &attended);
         let shape = AttentionShape {
             heads: config.heads,
             kv_heads: config.kv_heads,
@@ -119,19 +130,50 @@ impl BlockBackward<'_> {
             causal: true,
         };
         let mut d = attention_backward(level, shape, &saved.q, &saved.k, &saved.v, &saved.probabilities, &attended);
+        self.note("attention", "gradient of values", keys, &d.v);
         self.rope.apply_inverse(level, &mut d.q, config.heads, 0);
         self.rope.apply_inverse(level, &mut d.k, config.kv_heads, 0);
+        self.note("attention, rope", "gradient of queries", queries, &d.q);
+        self.note("attention, rope", "gradient of keys", keys, &d.k);
         let wants_normed = wants_input || self.places.input_norm.is_some();
         let q = self.linear(Target::Query, &saved.normed, &d.q, wants_normed, flat);
         let k = self.linear(Target::Key, &saved.normed, &d.k, wants_normed, flat);
         let v = self.linear(Target::Value, &saved.normed, &d.v, wants_normed, flat);
+        self.note_parameters(flat);
         let (mut normed, k, v) = (q?, k?, v?);
         kernel::add(level, &mut normed, &k);
         kernel::add(level, &mut normed, &v);
+        self.note("self_attn.q_proj, k_proj, v_proj", "gradient of normed", hidden, &normed);
         let norm = self.places.input_norm.clone().map(|range| &mut flat[range]);
         let mut input = rms_norm_backward(level, &saved.input, &self.block.input_norm, eps, &normed, norm);
         kernel::add(level, &mut input, &middle);
         Some(input)
+    }
+
+    /// Shows a tensor of `width` columns to whoever records.
+    fn note(&self, operation: &str, tensor: &str, width: usize, values: &[f32]) {
+        if let Some((record, layer)) = self.record {
+            record.tensor("backward", Some(layer), operation, tensor, &[values.len() / width, width], values);
+        }
+    }
+
+    /// Shows the gradients of the LoRA pairs, in name order, and all of them as one.
+    fn note_parameters(&self, flat: &[f32]) {
+        let Some((record, layer)) = self.record else { return };
+        let tensor = |operation: &str, tensor: &str, shape: &[usize], values: &[f32]| {
+            record.tensor("backward", Some(layer), operation, tensor, shape, values);
+        };
+        for target in Target::ALL {
+            let (Some((a, b)), (inputs, outputs)) =
+                (self.places.pairs[target as usize].clone(), target.features(self.config))
+            else {
+                continue;
+            };
+            let rank = a.len() / inputs;
+            tensor(target.module(), "gradient of lora_A", &[rank, inputs], &flat[a]);
+            tensor(target.module(), "gradient of lora_B", &[outputs, rank], &flat[b]);
+        }
+        tensor("all adapted layers", PARAMETER_GRADIENT, &[flat.len()], flat);
     }
 
     fn linear(

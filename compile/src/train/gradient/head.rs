@@ -7,6 +7,7 @@ use kolm_runtime::model::Decoder;
 
 use super::linear::{BackwardWeight, weight_gradient};
 use super::norm::rms_norm_backward;
+use crate::train::record::Recorder;
 use crate::train::settings::Example;
 
 /// Loss of one example and its gradients, sums over the learned tokens.
@@ -27,6 +28,7 @@ pub(crate) fn head(
     hidden: &[f32],
     example: &Example,
     learns: bool,
+    record: Option<&Recorder>,
 ) -> HeadGradient {
     let (width, vocabulary) = (decoder.config.hidden, decoder.config.vocabulary);
     let eps = decoder.config.rms_eps;
@@ -39,6 +41,12 @@ pub(crate) fn head(
     let chunk = if learns { kernel::BLOCK } else { (CHUNK_VALUES / vocabulary).clamp(1, kernel::BLOCK) };
     let first_row = example.loss_from - 1;
     let rows = example.tokens.len() - example.loss_from;
+    let note = |operation: &str, tensor: &str, values: &[f32], width: usize| {
+        if let Some(record) = record {
+            record.tensor("loss", None, operation, tensor, &[values.len() / width, width], values);
+        }
+    };
+    let mut losses = Vec::new();
     let mut start = 0;
     while start < rows {
         let end = rows.min(start + chunk);
@@ -46,14 +54,20 @@ pub(crate) fn head(
         let x = &hidden[span.clone()];
         let mut normed = vec![0.0; x.len()];
         kernel::rms_norm(level, x, &decoder.final_norm, eps, &mut normed);
+        note("model.norm", "normed", &normed, width);
         let logits = decoder.logits(&normed);
+        note("lm_head", "logits", &logits, vocabulary);
         let mut logits_gradient = vec![0.0; logits.len()];
         let targets = &example.tokens[example.loss_from + start..example.loss_from + end];
         let pairs = logits.chunks_exact(vocabulary).zip(logits_gradient.chunks_exact_mut(vocabulary));
         for ((row, gradient), &target) in pairs.zip(targets) {
-            out.loss += f64::from(kernel::cross_entropy(level, row, target as usize, Some(gradient)));
+            let loss = f64::from(kernel::cross_entropy(level, row, target as usize, Some(gradient)));
+            out.loss += loss;
+            losses.push(loss);
         }
+        note("softmax(logits) - target", "gradient of logits", &logits_gradient, vocabulary);
         let normed_gradient = weight.apply(level, &logits_gradient);
+        note("lm_head, backward", "gradient of normed", &normed_gradient, width);
         let mut norm_gradient = None;
         if let Some((norm, head)) = &mut out.learned {
             let mut part = vec![0.0; head.len()];
@@ -64,6 +78,10 @@ pub(crate) fn head(
         let x_gradient = rms_norm_backward(level, x, &decoder.final_norm, eps, &normed_gradient, norm_gradient);
         out.hidden[span].copy_from_slice(&x_gradient);
         start = end;
+    }
+    note("model.norm, backward", "gradient of the last hidden states", &out.hidden, width);
+    if let Some(record) = record {
+        record.loss(losses);
     }
     out
 }

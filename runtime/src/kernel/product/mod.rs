@@ -214,6 +214,10 @@ fn panels_of<L: Lanes, const R: usize, const C: usize, const P: usize>(
     for (a, out) in packed.chunks_exact(R * depth).zip(out.chunks_mut(R)) {
         let (a, _) = a.as_chunks::<R>();
         let mut sums = [0.0f32; MAX_TILE];
+        #[cfg(feature = "planted")]
+        let (a, b) = (&planted_order(a)[..], b.map(planted_order));
+        #[cfg(feature = "planted")]
+        let b = std::array::from_fn(|p| &b[p][..]);
         tile::<L, R, C, P>(lanes, a, b, &mut sums);
         for (sums, out) in sums.chunks_exact(P * C).zip(out) {
             let to = out.len().min(column + P * C);
@@ -227,6 +231,16 @@ fn panels_of<L: Lanes, const R: usize, const C: usize, const P: usize>(
             }
         }
     }
+}
+
+/// The wrong order, where this process has that fault.
+#[cfg(feature = "planted")]
+fn planted_order<T: Copy>(chain: &[T]) -> Vec<T> {
+    let mut chain = chain.to_vec();
+    if super::planted(super::Plant::ProductOrder) {
+        chain.reverse();
+    }
+    chain
 }
 
 struct WeightedRows<'a> {
