@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use kolm_runtime::kernel::Level;
@@ -18,8 +19,8 @@ use super::pretrain_encoder::{EncoderObjective, encoder_layouts};
 use super::stream::{below, stream, unit};
 use super::tape::adapter_gradient;
 use super::{
-    Example, Passage, ProxyObjective, Settings, TraceLine, TrainError, initial_adapter, pretrain_decoder,
-    pretrain_encoder, train_adapter,
+    Detail, Example, FullTrace, FullTraceLine, Passage, ProxyObjective, Recorded, Settings, StepReport, TraceLine,
+    TrainError, Watcher, initial_adapter, pretrain_decoder, pretrain_encoder, train_adapter,
 };
 
 const SCALE: f64 = 2.0;
@@ -176,22 +177,23 @@ fn settings() -> Settings {
 }
 
 fn tiny_run(level: Level, settings: &Settings, checkpoint: Option<&CheckpointStore>) -> (Vec<u8>, Vec<TraceLine>) {
+    tiny_watched(level, settings, checkpoint, &mut |_: &StepReport| ())
+}
+
+fn tiny_watched(
+    level: Level,
+    settings: &Settings,
+    checkpoint: Option<&CheckpointStore>,
+    watcher: &mut dyn Watcher,
+) -> (Vec<u8>, Vec<TraceLine>) {
     let json = config_json("qwen2", true, 2);
     let config = DecoderConfig::parse(&json, None).expect("a configuration");
     let source = source(&json, &random_parameters(&config, 6));
     let decoder = Arc::new(Decoder::load(level, &source).expect("a decoder"));
     let initial = initial_adapter(level, &config, &all_targets(), settings.seed).expect("an adapter");
-    let (adapter, trace) = train_adapter(
-        level,
-        &source,
-        &decoder,
-        initial,
-        &examples(9, 7),
-        settings,
-        checkpoint,
-        &mut |_: &StepReport| (),
-    )
-    .expect("trains");
+    let (adapter, trace) =
+        train_adapter(level, &source, &decoder, initial, &examples(9, 7), settings, checkpoint, watcher)
+            .expect("trains");
     (adapter.to_safetensors().expect("encodes"), trace)
 }
 
@@ -214,6 +216,72 @@ fn nothing_but_the_inputs_decides_an_adapter() {
         }
     }
     assert_ne!(tiny_run(Level::detect(), &Settings { seed: 12, ..settings() }, None), plain);
+}
+
+/// Records one step, and ends the run after another.
+struct Recording {
+    step: u64,
+    last: u64,
+    recorded: Vec<Recorded>,
+}
+
+impl Watcher for Recording {
+    fn step(&mut self, _: &StepReport) {}
+
+    fn detail(&self, step: u64) -> Option<Detail> {
+        (step == self.step).then_some(Detail::Tensors)
+    }
+
+    fn record(&mut self, recorded: Vec<Recorded>) -> std::io::Result<()> {
+        self.recorded.extend(recorded);
+        Ok(())
+    }
+
+    fn traced(&mut self, line: &TraceLine) -> std::io::Result<ControlFlow<()>> {
+        Ok(if line.step == self.last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+#[test]
+fn a_recorded_run_has_the_bits_of_one_that_is_not() {
+    let plain = tiny_run(Level::detect(), &settings(), None);
+    let mut recording = Recording { step: 3, last: u64::MAX, recorded: Vec::new() };
+    assert_eq!(tiny_watched(Level::detect(), &settings(), None, &mut recording), plain);
+    let mut shown = |_: &StepReport| ();
+    let mut full = FullTrace::new(2, &mut shown);
+    assert_eq!(tiny_watched(Level::detect(), &settings(), None, &mut full), plain);
+    let lines = full.lines();
+    assert_eq!(lines.iter().map(FullTraceLine::line).collect::<Vec<_>>(), plain.1);
+    assert!(lines.iter().all(|line| line.blocks.len() == 2));
+
+    // Each example goes forward and back through both blocks; the parameters are seen before and after the step.
+    let recorded = &recording.recorded;
+    let count = |stage: &str| recorded.iter().filter(|recorded| recorded.place.stage == stage).count();
+    let tensors = 2 * 7 * 2;
+    assert_eq!((count("start"), count("sum"), count("optimiser")), (3 * tensors, 2 + tensors, 3 * tensors));
+    for example in 0..5 {
+        for block in 0..2 {
+            let of_block = |stage: &str| {
+                let here = recorded.iter().filter(|recorded| recorded.place.stage == stage);
+                here.filter(|recorded| recorded.place.example == Some(example) && recorded.place.block == Some(block))
+                    .count()
+            };
+            assert_eq!((of_block("forward"), of_block("backward")), (19, 10 + 14 + usize::from(block > 0)));
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_ended_goes_on_from_the_checkpoint_before() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = CheckpointStore::new(folder.path(), 0).up_to(3);
+    let mut recording = Recording { step: 4, last: 4, recorded: Vec::new() };
+    let (_, trace) = tiny_watched(Level::detect(), &settings(), Some(&store), &mut recording);
+    assert_eq!(trace.len(), 4);
+    let mut again = Recording { step: 4, last: 4, recorded: Vec::new() };
+    let resumed = tiny_watched(Level::detect(), &settings(), Some(&store), &mut again);
+    assert_eq!(resumed.1, trace);
+    assert_eq!(again.recorded, recording.recorded);
 }
 
 fn tiny_pretraining(

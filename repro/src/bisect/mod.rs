@@ -105,7 +105,14 @@ pub fn bisect(
         (None, None) => return Err(BisectError::NothingToRun),
     };
     found.trace = a.trace.parting(&trace_b);
-    if let Some(step) = found.trace.first_step {
+    let bare = a.opened.is_none() && b.as_ref().is_some_and(|b| b.opened.is_none());
+    let recorded = request.a.recorded.is_some() && request.b.recorded.is_some();
+    if let Some(step) = found.trace.first_step.filter(|_| bare && !recorded) {
+        found.notes.push(format!(
+            "two traces say no more than this: name an artifact in place of a trace, with its inputs (--corpus, --base, \
+             --encoder), or bring both records of step {step} (--recorded-a, --recorded-b)"
+        ));
+    } else if let Some(step) = found.trace.first_step {
         // A bare trace and a run on this machine are of the first side's plan; an artifact has its own.
         let of_a = b.as_ref().is_none_or(|b| b.opened.is_none());
         let prepared_b = if of_a { prepared_a.as_ref() } else { prepared_b.as_ref() };
