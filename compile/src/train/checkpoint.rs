@@ -23,6 +23,7 @@ pub struct CheckpointStore {
     folder: PathBuf,
     every: u64,
     last: u64,
+    adopts: bool,
 }
 
 /// What a run needs to go on.
@@ -49,13 +50,20 @@ struct Header {
 impl CheckpointStore {
     /// Keeps checkpoints in `folder` (made when first needed), one every `every` steps; 0 means never.
     pub fn new(folder: impl Into<PathBuf>, every: u64) -> Self {
-        Self { folder: folder.into(), every, last: u64::MAX }
+        Self { folder: folder.into(), every, last: u64::MAX, adopts: false }
     }
 
     /// Also keeps the state after step `last`, and neither writes nor reads a later one: the way to the step behind it.
     #[must_use]
     pub fn up_to(self, last: u64) -> Self {
         Self { last, ..self }
+    }
+
+    /// Starts from a checkpoint of another run too, if it has the same tensors. Whoever asks for it compares what comes out with what
+    /// this run is known to give: two runs with the same trace up to a step have the same state there.
+    #[must_use]
+    pub fn adopting(self) -> Self {
+        Self { adopts: true, ..self }
     }
 
     /// Whether a checkpoint is due after `step` steps.
@@ -108,7 +116,7 @@ impl CheckpointStore {
         let bytes = fs::read(&path).map_err(|source| TrainError::CheckpointIo { path: path.clone(), source })?;
         let damaged = |reason: &str| TrainError::CheckpointDamaged { path: path.clone(), reason: reason.to_string() };
         let (header, values) = split(&bytes).map_err(damaged)?;
-        if header.fingerprint != fingerprint {
+        if header.fingerprint != fingerprint && !self.adopts {
             return Err(TrainError::CheckpointForeign {
                 path,
                 found: header.fingerprint,
@@ -266,6 +274,8 @@ mod tests {
         let saved = parameters(1.0);
         store.save("f", &progress(1, &saved), &saved).expect("saved");
         assert!(matches!(store.load("g", &mut parameters(0.0)), Err(TrainError::CheckpointForeign { .. })));
+        let adopting = CheckpointStore::new(folder.path(), 1).adopting();
+        assert_eq!(adopting.load("g", &mut parameters(0.0)).expect("loads").map(|found| found.step), Some(1));
         let path = folder.path().join(file_name(1));
         let whole = fs::read(&path).expect("read");
         for at in (0..whole.len()).step_by(7) {

@@ -143,7 +143,8 @@ pub fn record_step(
     let inputs = rebuild::inputs(request, &opened.task, &opened.plan, level, environment)?;
     let prepared = pipeline::prepare(&inputs, level, progress)?;
     let temporary = temporary()?;
-    record(&prepared, step, checkpoints.unwrap_or(temporary.path()), out, progress)
+    let checkpoints = record::checkpoints(&prepared, checkpoints.unwrap_or(temporary.path()))?;
+    record(&prepared, step, checkpoints, out, progress)
 }
 
 /// Records the step on both sides and compares.
@@ -156,8 +157,8 @@ fn first_tensor(
     let temporary = temporary()?;
     let work = temporary.path();
     let checkpoints = checkpoints.unwrap_or(work);
-    let left = a.open(work, checkpoints, progress, notes)?;
-    let right = b.open(work, checkpoints, progress, notes)?;
+    let left = a.open(work, checkpoints, None, progress, notes)?;
+    let right = b.open(work, checkpoints, Some(&a), progress, notes)?;
     match (left, right) {
         (Some(mut left), Some(mut right)) => {
             progress.stage("compare", "both records of the step");

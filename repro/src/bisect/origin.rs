@@ -9,7 +9,7 @@ use kolm_compile::train::TraceLine;
 
 use super::Named;
 use super::error::BisectError;
-use super::record::{plan_sha256, record};
+use super::record::{self, plan_sha256};
 use super::step::StepReader;
 use super::trace::Trace;
 
@@ -37,11 +37,13 @@ impl<'a> Origin<'a> {
         Self { name, named, artifact, prepared, line, step }
     }
 
-    /// Records the step, or opens its record. None, and a note, where there is no way to it.
+    /// Records the step, or opens its record. None, and a note, where there is no way to it. The state before the step may be that of the
+    /// `other` side: the traces are the same up to there.
     pub(super) fn open(
         &self,
         work: &Path,
         checkpoints: &Path,
+        other: Option<&Origin<'_>>,
         progress: &mut Progress,
         notes: &mut Vec<String>,
     ) -> Result<Option<StepReader>, BisectError> {
@@ -55,7 +57,16 @@ impl<'a> Origin<'a> {
                 &made
             }
             (None, None, Some(prepared)) => {
-                record(prepared, step, checkpoints, &made, progress)?;
+                if let Some(other) = other.and_then(|other| other.prepared) {
+                    let state = record::checkpoints(other, checkpoints)?.adopting();
+                    let line = record::record(prepared, step, state, &made, progress)?;
+                    if self.line != Some(&line) {
+                        let own = record::checkpoints(prepared, checkpoints)?;
+                        record::record(prepared, step, own, &made, progress)?;
+                    }
+                } else {
+                    record::record(prepared, step, record::checkpoints(prepared, checkpoints)?, &made, progress)?;
+                }
                 &made
             }
             (None, None, None) => {

@@ -20,15 +20,14 @@ pub fn plan_sha256(prepared: &Prepared<'_>) -> Result<String, BisectError> {
     Ok(sha256_hex(&prepared.plan.encode()?))
 }
 
-/// Records step `step` into `out`. Checkpoints lie in a folder below `checkpoints` named by the plan; the newest one before the step is the
-/// start, and the state right before it is left there.
+/// Records step `step` into `out`. The newest checkpoint before the step is the start, and the state right before it is left in `checkpoints`.
 ///
 /// # Errors
 /// [`BisectError::NoSuchStep`], [`BisectError::Rebuild`], [`BisectError::Artifact`].
 pub fn record(
     prepared: &Prepared<'_>,
     step: u64,
-    checkpoints: &Path,
+    checkpoints: CheckpointStore,
     out: &Path,
     progress: &mut Progress,
 ) -> Result<TraceLine, BisectError> {
@@ -37,8 +36,7 @@ pub fn record(
         return Err(BisectError::NoSuchStep { found: step, steps });
     }
     let plan_sha256 = plan_sha256(prepared)?;
-    let folder = checkpoints.join(&plan_sha256[..32]);
-    let store = (step > 1).then(|| CheckpointStore::new(folder, CHECKPOINT_EVERY_STEPS).up_to(step - 1));
+    let store = (step > 1).then(|| checkpoints.up_to(step - 1));
     let header = StepHeader { format: FORMAT.to_owned(), plan_sha256, step };
     let mut recording = Recording { step, writer: StepWriter::create(out, &header)?, line: None, progress };
     recording.progress.stage("record", &format!("step {step} of {steps}, every tensor"));
@@ -48,6 +46,14 @@ pub fn record(
     let line = recording.line.ok_or(BisectError::NoSuchStep { found: step, steps })?;
     recording.writer.finish(&line)?;
     Ok(line)
+}
+
+/// The checkpoints of one plan, in a folder of their own below `folder`.
+///
+/// # Errors
+/// As [`plan_sha256`].
+pub(super) fn checkpoints(prepared: &Prepared<'_>, folder: &Path) -> Result<CheckpointStore, BisectError> {
+    Ok(CheckpointStore::new(folder.join(&plan_sha256(prepared)?[..32]), CHECKPOINT_EVERY_STEPS))
 }
 
 struct Recording<'a> {
