@@ -3,14 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use arrow::array::{ArrayRef, StringArray};
+use arrow::record_batch::RecordBatch;
 use kolm_compile::cli::environment::Environment;
 use kolm_compile::cli::progress::Progress;
 use kolm_compile::pipeline::{self, Compiled, Request};
 use kolm_repro::statement::{SigningKey, Statement};
 use kolm_runtime::artifact::{KeySource, Timestamp};
 use kolm_runtime::kernel::Level;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// The micro example, compiled once for all tests.
 struct Micro {
@@ -109,9 +113,9 @@ fn a_rebuild_gives_the_same_members_without_the_operators_key() {
     assert!(!home.path().join(".kolm/keys").exists(), "a rebuild needs no operator key and makes none");
 }
 
-/// A plan counts the eval cases that are left once overlong rows are gone; the split was made before.
+/// The split is made before overlong rows are left out, so the plan keeps the cases asked for.
 #[test]
-fn the_split_is_found_again_when_eval_rows_were_too_long() {
+fn the_split_is_made_again_when_eval_rows_were_too_long() {
     let home = home();
     let root = &micro().root;
     let absolute = |text: &str, from: &str, to: &str| text.replace(from, root.join(to).to_str().unwrap());
@@ -130,6 +134,42 @@ fn the_split_is_found_again_when_eval_rows_were_too_long() {
         ["rebuild", &text(&compiled.path), "--corpus", &text(&train), &text(&eval), "--quiet"].map(str::to_owned);
     let models = ["--base", &text(&base), "--encoder", &text(&encoder)].map(str::to_owned);
     let arguments: Vec<&str> = arguments.iter().chain(&models).map(String::as_str).collect();
+    let (code, stdout, stderr) = repro(home.path(), &arguments);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.starts_with("rebuild:  identical\n"), "{stdout}");
+}
+
+/// A plan holds the values of the split column: a rebuild is told nothing but the file.
+#[test]
+fn a_split_by_column_is_made_again_from_the_plan_alone() {
+    let home = home();
+    let root = &micro().root;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(train()).unwrap()).unwrap().build().unwrap();
+    let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
+    let batch = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
+    let parts = (0..batch.num_rows()).map(|row| if row % 6 == 0 { "ask" } else { "learn" });
+    let parts: ArrayRef = Arc::new(StringArray::from_iter_values(parts));
+    let fields = ["id", "text", "queue"].map(|name| (name, batch.column_by_name(name).unwrap().clone()));
+    let batch = RecordBatch::try_from_iter(fields.into_iter().chain([("part", parts)])).unwrap();
+    let corpus = home.path().join("rows.parquet");
+    let mut writer = ArrowWriter::try_new(fs::File::create(&corpus).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+
+    let job = fs::read_to_string(root.join("corpora/micro/kolm.toml")).unwrap();
+    let split = "split = \"part\"\ntrain_split = \"learn\"\neval_split = \"ask\"";
+    let job = job.replace("train = [\"train.parquet\"]", "train = [\"rows.parquet\"]");
+    let job = job.replace("eval = [\"eval.parquet\"]", split).replace("cases = 16", "cases = 8");
+    let job = job.replace("../../golden", root.join("golden").to_str().unwrap());
+    fs::write(home.path().join("job.toml"), job).unwrap();
+    let compiled = compile(&home.path().join("job.toml"), home.path());
+    assert_eq!(compiled.cases, 8);
+    let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+    let (base, encoder) = (text(root.join("golden/micro/base")), text(root.join("golden/micro/encoder")));
+    let (artifact, corpus) = (text(compiled.path), text(corpus));
+    let models = ["--base", base.as_str(), "--encoder", encoder.as_str(), "--quiet"];
+    let arguments: Vec<&str> =
+        ["rebuild", artifact.as_str(), "--corpus", corpus.as_str()].into_iter().chain(models).collect();
     let (code, stdout, stderr) = repro(home.path(), &arguments);
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.starts_with("rebuild:  identical\n"), "{stdout}");

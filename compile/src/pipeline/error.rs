@@ -107,8 +107,6 @@ pub enum CompileError {
         "the splits are not the recorded ones: train {} recorded {}, eval {} recorded {}", train[0], train[1], eval[0], eval[1]
     )]
     Split {
-        /// Whether a column makes the split.
-        by_column: bool,
         /// Digest of the training rows, found and recorded.
         train: [String; 2],
         /// Digest of the eval rows, found and recorded.

@@ -29,7 +29,7 @@ pub use content::{Base, Inputs, Made, make};
 pub use error::CompileError;
 pub use prepare::{Prepared, prepare};
 pub use previous::Previous;
-pub use replan::{SplitValues, job_of, load_corpus};
+pub use replan::{job_of, load_corpus};
 pub use sources::{Lookup, locate};
 
 use crate::cli::environment::Environment;

@@ -34,6 +34,7 @@ pub(super) struct Resolved<'a> {
 pub(super) fn resolve(resolved: &Resolved<'_>) -> Result<Plan, CompileError> {
     let Resolved { job, base, base_config, corpus, .. } = *resolved;
     let train = &job.train;
+    let by_column = corpus.method == corpus::SplitMethod::Column;
     let steps = train.steps_for(resolved.train_rows);
     Ok(Plan {
         format: Plan::FORMAT.to_owned(),
@@ -86,7 +87,9 @@ pub(super) fn resolve(resolved: &Resolved<'_>) -> Result<Plan, CompileError> {
                 corpus::SplitMethod::Column => SplitMethod::Column,
                 corpus::SplitMethod::File => SplitMethod::File,
             },
-            eval_cases: resolved.eval_rows,
+            eval_cases: job.eval.cases,
+            train: by_column.then(|| job.corpus.train_split.clone()),
+            eval: by_column.then(|| job.corpus.eval_split.clone()),
         },
         adapter: AdapterPlan {
             rank: job.adapter.rank,

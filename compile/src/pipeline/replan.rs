@@ -1,13 +1,12 @@
 //! From a plan back to the job it resolved, so that an artifact is compiled again from what it carries and from no job file.
 //!
-//! The stages take a [`Job`]; this is the one whose resolved plan is the given plan. Three things of a job are not in a plan, and none of
+//! The stages take a [`Job`]; this is the one whose resolved plan is the given plan. Two things of a job are not in a plan, and neither of
 //! them decides a byte of an artifact that exists: what leakage and residual identifiers lead to (they did not stop the compile, and
-//! dropping nothing is the same as having nothing to drop), and the interval between checkpoints. The values of a split column are not in
-//! it either; whoever rebuilds such an artifact gives them, and the digests of both splits tell whether they were the right ones.
+//! dropping nothing is the same as having nothing to drop), and the interval between checkpoints.
 
 use std::path::PathBuf;
 
-use kolm_runtime::artifact::{self, Plan, SplitMethod, Task, TemplateSource};
+use kolm_runtime::artifact::{self, Plan, Task, TemplateSource};
 
 use super::CompileError;
 use crate::corpus;
@@ -16,27 +15,11 @@ use crate::job::{
     Overlong, RecallSection, RecallUse, Schedule, TaskSection, TrainSection,
 };
 
-/// Values of the split column, which no plan holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SplitValues {
-    /// Of training rows.
-    pub train: String,
-    /// Of eval rows.
-    pub eval: String,
-}
-
-impl Default for SplitValues {
-    /// A job's defaults.
-    fn default() -> SplitValues {
-        SplitValues { train: "train".to_owned(), eval: "test".to_owned() }
-    }
-}
-
 /// The job that resolves to `plan`.
 ///
 /// # Errors
 /// [`CompileError::Value`] for a number in the plan that no job could have given.
-pub fn job_of(task: &Task, plan: &Plan, split: &SplitValues) -> Result<Job, CompileError> {
+pub fn job_of(task: &Task, plan: &Plan) -> Result<Job, CompileError> {
     let columns = &plan.corpus.columns;
     let recall = plan.recall.as_ref();
     Ok(Job {
@@ -58,8 +41,8 @@ pub fn job_of(task: &Task, plan: &Plan, split: &SplitValues) -> Result<Job, Comp
             prompt: columns.prompt.clone(),
             completion: columns.completion.clone(),
             split: columns.split.clone(),
-            train_split: split.train.clone(),
-            eval_split: split.eval.clone(),
+            train_split: plan.split.train.clone().unwrap_or_default(),
+            eval_split: plan.split.eval.clone().unwrap_or_default(),
             overlong: match plan.corpus.overlong {
                 artifact::Overlong::Drop => Overlong::Drop,
                 artifact::Overlong::Truncate => Overlong::Truncate,
@@ -129,39 +112,22 @@ fn train(plan: &Plan) -> Result<TrainSection, CompileError> {
 
 /// Loads the corpus and splits it as the plan says.
 ///
-/// A plan counts the eval cases that are left once overlong rows are gone; the split was made before. So where the recorded count does
-/// not give the recorded splits, higher ones are tried, up to the rows that were dropped.
-///
 /// # Errors
-/// [`CompileError::Corpus`], [`CompileError::Split`] when no count gives the recorded splits.
+/// [`CompileError::Corpus`], [`CompileError::Split`] when the splits are not the recorded ones.
 pub fn load_corpus(
     job: &Job,
     plan: &Plan,
     train: Vec<PathBuf>,
     eval: Vec<PathBuf>,
 ) -> Result<corpus::Corpus, CompileError> {
-    let mut request = corpus::Request { train, eval, ..corpus::Request::from_job(job, &[]) };
+    let found = corpus::load(&corpus::Request { train, eval, ..corpus::Request::from_job(job, &[]) })?;
     let recorded = &plan.corpus;
-    let wanted = |found: &corpus::Corpus| {
-        found.train_sha256 == recorded.train_sha256 && found.eval_sha256 == recorded.eval_sha256
-    };
-    let first = corpus::load(&request)?;
-    if wanted(&first) {
-        return Ok(first);
-    }
-    let tries = if recorded.overlong == artifact::Overlong::Drop { recorded.rows.dropped } else { 0 };
-    for more in 1..=tries {
-        request.cases = plan.split.eval_cases.saturating_add(more);
-        match corpus::load(&request) {
-            Ok(found) if wanted(&found) => return Ok(found),
-            Ok(_) => {}
-            Err(_) => break, // more cases than there are rows
-        }
+    if found.train_sha256 == recorded.train_sha256 && found.eval_sha256 == recorded.eval_sha256 {
+        return Ok(found);
     }
     Err(CompileError::Split {
-        by_column: plan.split.method == SplitMethod::Column,
-        train: [first.train_sha256, recorded.train_sha256.clone()],
-        eval: [first.eval_sha256, recorded.eval_sha256.clone()],
+        train: [found.train_sha256, recorded.train_sha256.clone()],
+        eval: [found.eval_sha256, recorded.eval_sha256.clone()],
     })
 }
 

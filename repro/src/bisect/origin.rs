@@ -120,7 +120,6 @@ impl<'a> Origin<'a> {
             }
         }
         command.arg("--cache").arg(&inputs.models.cache);
-        command.args(["--train-split", &inputs.split.train, "--eval-split", &inputs.split.eval]);
         command.args(["--quiet", "--step", &self.step.to_string()]);
         command.arg("--checkpoints").arg(checkpoints).arg("--out").arg(out).stdin(Stdio::null());
         let failed = |status: String, talk: String| BisectError::Build { build: build.to_owned(), status, talk };

@@ -101,12 +101,6 @@ pub(super) struct Inputs {
     /// PEFT adapter folder that the training started from
     #[arg(long, value_name = "DIR")]
     pub(super) init_adapter: Option<PathBuf>,
-    /// Value of the split column for training rows
-    #[arg(long, value_name = "VALUE", default_value = "train")]
-    pub(super) train_split: String,
-    /// Value of the split column for eval rows
-    #[arg(long, value_name = "VALUE", default_value = "test")]
-    pub(super) eval_split: String,
     /// Examples in flight: auto, all, or a number; changes memory and speed, never bytes
     #[arg(long, value_name = "N", default_value = "auto")]
     pub(super) micro_batch: String,

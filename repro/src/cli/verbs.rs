@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use kolm_compile::cli::environment::Environment;
 use kolm_compile::cli::progress::Progress;
 use kolm_compile::cli::{Exit, micro_batch, print, print_json};
-use kolm_compile::pipeline::{CompileError, SplitValues};
+use kolm_compile::pipeline::CompileError;
 use kolm_runtime::artifact::Member;
 use kolm_runtime::kernel::Level;
 
@@ -122,7 +122,6 @@ fn request(artifact: &Path, inputs: &arguments::Inputs, environment: &Environmen
             cache: inputs.cache.clone().unwrap_or_else(|| environment.hub_cache.clone()),
         },
         init_adapter: inputs.init_adapter.clone(),
-        split: SplitValues { train: inputs.train_split.clone(), eval: inputs.eval_split.clone() },
         micro_batch: micro_batch(&inputs.micro_batch)?,
         full_trace: None,
         keep: None,

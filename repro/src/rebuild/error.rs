@@ -100,13 +100,7 @@ impl RebuildError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Artifact(error) => return kolm_runtime::verify::hint(error),
-            Self::Compile(error) => match **error {
-                CompileError::Split { by_column: true, .. } => {
-                    "a plan does not hold the split column's values; give them with --train-split and --eval-split"
-                        .to_owned()
-                }
-                _ => return None,
-            },
+            Self::Compile(_) => return None,
             Self::Model(_) => "--base and --encoder take a folder; nothing is fetched here".to_owned(),
             Self::NewerPlan { .. } => "rebuild it with the version of kolm-repro that came with it".to_owned(),
             Self::FolderNotNamed { role, .. } => format!("name it with --{role} DIR; its files are compared by digest"),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use kolm_compile::cli::environment::Environment;
 use kolm_compile::cli::progress::Progress;
-use kolm_compile::pipeline::{self, Base, SplitValues};
+use kolm_compile::pipeline::{self, Base};
 use kolm_runtime::artifact::{ArtifactError, ArtifactFile, Member, Opened, Plan, Staged, Task, cid, hashes};
 use kolm_runtime::kernel::Level;
 use serde_json::Value;
@@ -33,8 +33,6 @@ pub struct Request {
     pub models: Models,
     /// PEFT adapter folder that the training started from.
     pub init_adapter: Option<PathBuf>,
-    /// Values of the split column, for an artifact whose split a column made.
-    pub split: SplitValues,
     /// Examples in flight; 0 the whole batch, `None` as many as fit.
     pub micro_batch: Option<usize>,
     /// File that receives the digests of every block.
@@ -106,7 +104,7 @@ pub fn inputs(
     environment: &Environment,
 ) -> Result<pipeline::Inputs, RebuildError> {
     let found = inputs::check(request, plan)?;
-    let job = pipeline::job_of(task, plan, &request.split)?;
+    let job = pipeline::job_of(task, plan)?;
     Ok(pipeline::Inputs {
         base: Base::load(level, found.base, &job)?,
         corpus: pipeline::load_corpus(&job, plan, found.train, found.eval)?,

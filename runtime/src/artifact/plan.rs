@@ -210,6 +210,12 @@ pub struct SplitPlan {
     pub method: SplitMethod,
     /// Cases asked for.
     pub eval_cases: u64,
+    /// Value of the split column for training rows; there only with the method `column`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<String>,
+    /// Value of the split column for eval rows; there only with the method `column`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval: Option<String>,
 }
 
 /// How the eval cases were set apart.
@@ -398,6 +404,13 @@ impl Plan {
         positive("corpus.files", corpus.files.len().try_into().unwrap_or(u64::MAX))?;
         for file in &corpus.files {
             rules::sha256(MEMBER, "corpus.files.sha256", &file.sha256)?;
+        }
+        let split = &self.split;
+        let by_column = split.method == SplitMethod::Column;
+        let expected = "a value with the method column, absent with any other";
+        for (field, value) in [("split.train", &split.train), ("split.eval", &split.eval)] {
+            let found = || value.as_ref().map_or_else(|| "absent".to_owned(), |value| format!("{value:?}"));
+            rules::require(MEMBER, field, value.is_some() == by_column, found, expected)?;
         }
         rules::sha256(MEMBER, "corpus.train_sha256", &corpus.train_sha256)?;
         rules::sha256(MEMBER, "corpus.eval_sha256", &corpus.eval_sha256)?;

@@ -132,7 +132,7 @@ fn plan(usage: RecallUse, base: &ModelSource, encoder: &ModelSource, labels: Vec
             eval_sha256: hash.clone(),
             scan_sha256: hash,
         },
-        split: SplitPlan { method: SplitMethod::Hash, eval_cases: 7 },
+        split: SplitPlan { method: SplitMethod::Hash, eval_cases: 7, train: None, eval: None },
         adapter: AdapterPlan {
             rank: 4,
             alpha: 8,
