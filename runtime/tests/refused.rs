@@ -10,7 +10,7 @@ use kolm_runtime::artifact::{ArtifactError, ArtifactFile, Member, Opened};
 use kolm_runtime::verify::refusal;
 use serde::Deserialize;
 
-#[path = "../../repro/src/golden/refused.rs"]
+#[path = "../../repro/src/golden/refused/mod.rs"]
 #[allow(unreachable_pub, reason = "public in the crate that owns it")]
 mod generator;
 

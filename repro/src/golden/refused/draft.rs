@@ -1,0 +1,144 @@
+//! An artifact open to every change, and a second writer of the container, which refuses nothing.
+
+use std::collections::BTreeMap;
+
+use kolm_runtime::artifact::{
+    AdapterBody, BaseBody, EvalBody, Lineage, ManifestBody, OperatorKey, Receipt, TaskBody, Timestamp, canonical, cid,
+    encode, seal, sha256_hex,
+};
+use serde_json::{Value, json};
+
+use super::{example_key, sound};
+
+/// Members by name, in file order, open to every change.
+#[derive(Clone)]
+pub(crate) struct Draft(pub(super) Vec<(String, Vec<u8>)>);
+
+impl Draft {
+    /// The example as the real writer makes it.
+    pub(crate) fn example() -> Self {
+        let members = seal(&sound::content(), &sound::measured(), &example_key()).expect("the example is sound");
+        let draft = Self(members.iter().map(|(member, bytes)| (member.name().to_owned(), bytes.to_vec())).collect());
+        assert_eq!(draft.bytes(), encode(&members).expect("the example is small"), "two writers of one container");
+        draft
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        zip(&self.0)
+    }
+
+    pub(crate) fn get(&self, name: &str) -> &[u8] {
+        self.0.iter().find(|(member, _)| member == name).map_or(&[], |(_, bytes)| bytes)
+    }
+
+    pub(crate) fn set(&mut self, name: &str, content: Vec<u8>) {
+        for (member, bytes) in &mut self.0 {
+            if member == name {
+                bytes.clone_from(&content);
+            }
+        }
+    }
+
+    pub(crate) fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(self.get(name)).expect("an example's JSON member")
+    }
+
+    pub(crate) fn edit(&mut self, name: &str, pointer: &str, value: Value) {
+        let mut json = self.json(name);
+        *json.pointer_mut(pointer).expect("a field of the example") = value;
+        self.set(name, canonical(&json).expect("no floats"));
+    }
+
+    /// Makes hashes, CID and receipt fit the members again.
+    pub(crate) fn resealed(mut self) -> Vec<u8> {
+        self.rehash();
+        self.reseal(&example_key());
+        self.bytes()
+    }
+
+    pub(crate) fn rehash(&mut self) {
+        for (name, bytes) in self.0.clone() {
+            if name != MANIFEST && name != RECEIPT {
+                let pointer = format!("/hashes/{}", name.replace('/', "~1"));
+                self.edit(MANIFEST, &pointer, json!(sha256_hex(&bytes)));
+            }
+        }
+        self.recid();
+    }
+
+    pub(crate) fn recid(&mut self) {
+        let hashes: BTreeMap<String, String> =
+            serde_json::from_value(self.json(MANIFEST)["hashes"].clone()).expect("hashes of strings");
+        self.edit(MANIFEST, "/cid", json!(cid(&hashes).expect("strings only")));
+    }
+
+    pub(crate) fn reseal(&mut self, key: &OperatorKey) {
+        let manifest = self.json(MANIFEST);
+        let hash = |name: &str| sha256_hex(self.get(name));
+        let string = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        // A plan that does not parse is refused before its base is looked at.
+        let plan = serde_json::from_slice::<Value>(self.get("plan.json")).unwrap_or_default();
+        let lineage = Lineage {
+            task: TaskBody {
+                name: string(&manifest["name"]),
+                plan_sha256: hash("plan.json"),
+                task_sha256: hash("task.json"),
+                version: string(&manifest["version"]),
+            },
+            base: BaseBody {
+                files: serde_json::from_value(plan["base"]["files"].clone())
+                    .ok()
+                    .filter(|files: &Vec<kolm_runtime::model::FileIdentity>| {
+                        files.iter().all(|file| file.size < 1 << 53)
+                    })
+                    .unwrap_or_default(),
+                repo: string(&plan["base"]["repo"]),
+                revision: string(&plan["base"]["revision"]),
+            },
+            adapter: AdapterBody { config_sha256: hash("adapter/adapter_config.json"), weights_sha256: hash(ADAPTER) },
+            eval: EvalBody { pack_sha256: hash(PACK), replay_sha256: hash("eval/replay.jsonl") },
+            manifest: ManifestBody {
+                cid: string(&manifest["cid"]),
+                created: Timestamp::parse(&string(&manifest["created"])).expect("the example's date"),
+                manifest_sha256: hash(MANIFEST),
+            },
+        };
+        let receipt = Receipt::seal(key, &lineage).and_then(|receipt| receipt.encode());
+        self.set(RECEIPT, receipt.expect("strings and small numbers"));
+    }
+}
+
+/// A second writer of the container, which asks nothing about names, order or number of the entries.
+pub(crate) fn zip(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let short = |value: usize| u16::try_from(value).expect("small").to_le_bytes();
+    let long = |value: usize| u32::try_from(value).expect("small").to_le_bytes();
+    let (mut bytes, mut directory) = (Vec::new(), Vec::new());
+    for (name, content) in entries {
+        let shared = [
+            &[10, 0, 0, 0, 0, 0, 0, 0, 0x21, 0][..],
+            &crc32(content).to_le_bytes(),
+            &long(content.len()),
+            &long(content.len()),
+            &short(name.len()),
+            &[0, 0],
+        ]
+        .concat();
+        let offset = long(bytes.len());
+        directory.extend([b"PK\x01\x02\x0a\0", &shared[..], &[0; 10], &offset, name.as_bytes()].concat());
+        bytes.extend([b"PK\x03\x04", &shared[..], name.as_bytes(), content].concat());
+    }
+    let count = short(entries.len());
+    let end = [b"PK\x05\x06\0\0\0\0", &count[..], &count, &long(directory.len()), &long(bytes.len()), &[0, 0]].concat();
+    [bytes, directory, end].concat()
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+    })
+}
+
+pub(crate) const MANIFEST: &str = "manifest.json";
+pub(crate) const RECEIPT: &str = "receipt.json";
+pub(crate) const ADAPTER: &str = "adapter/adapter_model.safetensors";
+pub(crate) const PACK: &str = "eval/pack.jsonl";
