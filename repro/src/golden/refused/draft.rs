@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use kolm_runtime::artifact::{
-    AdapterBody, BaseBody, EvalBody, Lineage, ManifestBody, OperatorKey, Receipt, TaskBody, Timestamp, canonical, cid,
-    encode, seal, sha256_hex,
+    AdapterBody, ArtifactFile, BaseBody, EvalBody, Lineage, ManifestBody, Member, OperatorKey, Receipt, TaskBody,
+    Timestamp, canonical, cid, encode, seal, sha256_hex,
 };
 use serde_json::{Value, json};
 
@@ -21,6 +21,13 @@ impl Draft {
         let draft = Self(members.iter().map(|(member, bytes)| (member.name().to_owned(), bytes.to_vec())).collect());
         assert_eq!(draft.bytes(), encode(&members).expect("the example is small"), "two writers of one container");
         draft
+    }
+
+    /// The members of a sound file.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let file = ArtifactFile::from_bytes(bytes.to_vec()).expect("a sound file");
+        let read = |member: Member| (member.name().to_owned(), file.read(member).expect("a sound member"));
+        Self(file.members().map(read).collect())
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
@@ -63,6 +70,8 @@ impl Draft {
                 self.edit(MANIFEST, &pointer, json!(sha256_hex(&bytes)));
             }
         }
+        let trace = json!(sha256_hex(self.get(TRACE)));
+        self.edit(MANIFEST, "/training/trace_sha256", trace);
         self.recid();
     }
 
@@ -142,3 +151,4 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const RECEIPT: &str = "receipt.json";
 pub(crate) const ADAPTER: &str = "adapter/adapter_model.safetensors";
 pub(crate) const PACK: &str = "eval/pack.jsonl";
+pub(crate) const TRACE: &str = "training/trace.jsonl";

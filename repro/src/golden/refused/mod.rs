@@ -9,6 +9,7 @@ mod containers;
 mod draft;
 mod json_texts;
 mod sound;
+mod traps;
 mod values;
 
 use kolm_runtime::artifact::{OperatorKey, canonical, hex};
@@ -57,12 +58,11 @@ pub fn files() -> Vec<(String, Vec<u8>)> {
 
 /// Every vector.
 fn vectors() -> impl Iterator<Item = Vector> {
-    let of_values = values::values().into_iter().chain(values::agreements());
-    containers::containers()
-        .into_iter()
-        .chain(json_texts::json_texts())
-        .chain(of_values)
-        .chain(chain::hashes_and_macs())
+    let containers = containers::containers().into_iter().chain(traps::archives());
+    let texts = json_texts::json_texts().into_iter().chain(traps::texts());
+    let values = values::values().into_iter().chain(values::agreements());
+    let receipts = chain::hashes_and_macs().into_iter().chain(traps::receipts());
+    containers.chain(texts).chain(values).chain(receipts)
 }
 
 struct Vector {
