@@ -134,7 +134,7 @@ pub(super) fn texts() -> Vec<Vector> {
         ),
         line(
             "json-integer-huge",
-            "json_integer",
+            "json_float",
             "an integer of 40 digits",
             b"{\"step\":1000000000000000000000000000000000000000}",
         ),
