@@ -12,7 +12,7 @@ use super::{example_key, sound};
 
 /// Members by name, in file order, open to every change.
 #[derive(Clone)]
-pub(crate) struct Draft(pub(super) Vec<(String, Vec<u8>)>);
+pub(crate) struct Draft(pub(crate) Vec<(String, Vec<u8>)>);
 
 impl Draft {
     /// The example as the real writer makes it.
@@ -63,22 +63,29 @@ impl Draft {
         self.bytes()
     }
 
+    /// Makes the manifest list the members that are there, with the hashes they have, and a CID that fits. Fields that a change
+    /// took away stay away.
     pub(crate) fn rehash(&mut self) {
-        for (name, bytes) in self.0.clone() {
-            if name != MANIFEST && name != RECEIPT {
-                let pointer = format!("/hashes/{}", name.replace('/', "~1"));
-                self.edit(MANIFEST, &pointer, json!(sha256_hex(&bytes)));
-            }
-        }
-        let trace = json!(sha256_hex(self.get(TRACE)));
-        self.edit(MANIFEST, "/training/trace_sha256", trace);
+        let hashed = self.0.iter().filter(|(name, _)| name != MANIFEST && name != RECEIPT);
+        let hashes: BTreeMap<&String, String> = hashed.map(|(name, bytes)| (name, sha256_hex(bytes))).collect();
+        let (hashes, trace) = (json!(hashes), json!(sha256_hex(self.get(TRACE))));
+        self.put(MANIFEST, "/hashes", hashes);
+        self.put(MANIFEST, "/training/trace_sha256", trace);
         self.recid();
     }
 
     pub(crate) fn recid(&mut self) {
-        let hashes: BTreeMap<String, String> =
-            serde_json::from_value(self.json(MANIFEST)["hashes"].clone()).expect("hashes of strings");
-        self.edit(MANIFEST, "/cid", json!(cid(&hashes).expect("strings only")));
+        let hashes = serde_json::from_value::<BTreeMap<String, String>>(self.json(MANIFEST)["hashes"].clone());
+        if let Ok(hashes) = hashes {
+            self.put(MANIFEST, "/cid", json!(cid(&hashes).expect("strings only")));
+        }
+    }
+
+    /// Sets a field if it is there.
+    fn put(&mut self, name: &str, pointer: &str, value: Value) {
+        if self.json(name).pointer(pointer).is_some() {
+            self.edit(name, pointer, value);
+        }
     }
 
     pub(crate) fn reseal(&mut self, key: &OperatorKey) {
@@ -106,9 +113,12 @@ impl Draft {
             },
             adapter: AdapterBody { config_sha256: hash("adapter/adapter_config.json"), weights_sha256: hash(ADAPTER) },
             eval: EvalBody { pack_sha256: hash(PACK), replay_sha256: hash("eval/replay.jsonl") },
+            // What is no date is refused before the receipt is looked at.
             manifest: ManifestBody {
                 cid: string(&manifest["cid"]),
-                created: Timestamp::parse(&string(&manifest["created"])).expect("the example's date"),
+                created: Timestamp::parse(&string(&manifest["created"]))
+                    .or(Timestamp::from_unix(0))
+                    .expect("the epoch"),
                 manifest_sha256: hash(MANIFEST),
             },
         };

@@ -6,7 +6,7 @@
 
 mod chain;
 mod containers;
-mod draft;
+pub(crate) mod draft;
 mod json_texts;
 mod sound;
 mod traps;
