@@ -10,4 +10,5 @@ pub mod inspect;
 pub mod kernel;
 pub mod model;
 pub mod recall;
+pub mod selftest;
 pub mod verify;

@@ -27,6 +27,8 @@ pub(super) enum Verb {
     Inspect(Inspect),
     /// Run the five checks, the last of which replays the embedded eval pack
     Verify(Verify),
+    /// Prove that this binary refuses broken artifacts and computes the golden bits on this machine
+    Selftest(Selftest),
     /// Answer one prompt with an artifact
     Run(Run),
     /// Say what differs between two artifacts, down to the first tensor element
@@ -235,6 +237,14 @@ pub(super) struct Scan {
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(super) show: usize,
     /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `kolm selftest`
+#[derive(Debug, Args)]
+pub(super) struct Selftest {
+    /// As JSON, every trial by name
     #[arg(long)]
     pub(super) json: bool,
 }

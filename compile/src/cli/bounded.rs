@@ -125,7 +125,7 @@ fn failed(error: ServeError) -> CompileError {
 }
 
 /// Runtime prints for itself; what can fail here is the printing.
-fn ended(result: std::io::Result<kolm_runtime::verify::Exit>) -> Result<Exit, CompileError> {
+pub(super) fn ended(result: std::io::Result<kolm_runtime::verify::Exit>) -> Result<Exit, CompileError> {
     match result {
         Ok(exit) => Ok(Exit::from_code(exit.code())),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),

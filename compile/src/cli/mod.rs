@@ -11,6 +11,7 @@ mod exit;
 mod gate;
 pub mod progress;
 mod refresh;
+mod selftest;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -62,6 +63,7 @@ fn run(arguments: &Arguments, environment: &Environment) -> Result<Exit, Compile
         Verb::Verify(arguments) | Verb::Airgap(AirgapVerb::Verify(arguments)) => {
             bounded::verify(arguments, level, environment)
         }
+        Verb::Selftest(arguments) => selftest::selftest(arguments),
         Verb::Run(arguments) => bounded::run(arguments, level, environment),
         Verb::Diff(arguments) => bounded::diff(arguments),
         Verb::Gate(arguments) => gate::gate(arguments, level, environment),

@@ -12,7 +12,6 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::crc::{Crc32, crc32};
 use super::{ArtifactError, Member, hex, limits};
 
 /// The members of an artifact in memory, in file order.
@@ -58,7 +57,7 @@ pub fn encode(members: &Members) -> Result<Vec<u8>, ArtifactError> {
         let found = content.len().try_into().unwrap_or(u64::MAX);
         within(member.name(), found, member.len_max_bytes())?;
         let header_offset = bytes.len().try_into().unwrap_or(u64::MAX);
-        let crc = crc32(content);
+        let crc = crc32fast::hash(content);
         let header = local_header(member, crc, found)?;
         let entry = Entry {
             member,
@@ -177,7 +176,7 @@ impl ArtifactFile {
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         let io = |error| ArtifactError::io("read", &self.path)(error);
         source.seek(SeekFrom::Start(entry.offset)).map_err(io)?;
-        let mut crc = Crc32::new();
+        let mut crc = crc32fast::Hasher::new();
         let mut reader = source.as_mut().take(entry.len);
         let mut piece = vec![0; PIECE_LEN_BYTES];
         let mut len = 0u64;
@@ -196,7 +195,7 @@ impl ArtifactFile {
         if len != entry.len {
             return Err(ArtifactError::Truncated { found: entry.offset.saturating_add(len), expected: entry.end() });
         }
-        let found = crc.finish();
+        let found = crc.finalize();
         if found != entry.crc {
             let expected = entry.crc;
             return Err(ArtifactError::MemberChecksum { name, found, expected });

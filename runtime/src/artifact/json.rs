@@ -222,6 +222,12 @@ mod tests {
     }
 
     #[test]
+    fn depth_has_a_limit() {
+        let nested = |depth: usize| [b"[".repeat(depth), b"]".repeat(depth)].concat();
+        assert_eq!((code(&nested(127)), code(&nested(128))), ("ok", "json_syntax"));
+    }
+
+    #[test]
     fn refusals() {
         for (text, expected) in [
             (&b"{\"a\":1,\"b\":[true,null,\"\"]}"[..], "ok"),

@@ -14,7 +14,6 @@
 mod audit;
 mod cid;
 mod container;
-mod crc;
 mod error;
 mod file;
 mod hash;

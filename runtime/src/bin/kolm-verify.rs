@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 use kolm_runtime::artifact::{KeySource, Timestamp};
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::HubCache;
+use kolm_runtime::selftest;
 use kolm_runtime::verify::{Exit, ModelPlaces, verb};
 use lexopt::prelude::*;
 
@@ -77,7 +78,9 @@ fn run(raw: RawArguments) -> io::Result<ExitOrUsage> {
     let Some(verb) = raw.verb.as_deref() else { return Ok(ExitOrUsage::Usage("a verb is missing".to_owned())) };
     match verb {
         "help" => return writeln!(out, "{HELP}").map(|()| Exit::Done.into()),
-        "version" => return writeln!(out, "kolm-verify {}", env!("CARGO_PKG_VERSION")).map(|()| Exit::Done.into()),
+        "version" => return writeln!(out, "{TOOL}").map(|()| Exit::Done.into()),
+        "selftest" if raw.artifact.is_some() => return Ok(ExitOrUsage::Usage("selftest takes no file".to_owned())),
+        "selftest" => return selftest::verb(TOOL, raw.json, &mut out).map(Into::into),
         "inspect" | "verify" | "replay" => {}
         other => return Ok(ExitOrUsage::Usage(format!("unknown verb {other:?}"))),
     }
@@ -158,12 +161,14 @@ fn now() -> Option<Timestamp> {
     Timestamp::from_unix(since.as_secs())
 }
 
+const TOOL: &str = concat!("kolm-verify ", env!("CARGO_PKG_VERSION"));
 const HELP: &str = "\
 kolm-verify: checks kolm artifacts; opens no socket
 
 usage: kolm-verify inspect FILE.kolm [--json]
        kolm-verify verify  FILE.kolm [KEY] [MODELS] [--no-replay] [--gate] [--json] [--threads N]
        kolm-verify replay  FILE.kolm [MODELS] [--gate] [--json] [--threads N]
+       kolm-verify selftest [--json]   prove that this binary refuses and computes here as it must
 
 KEY     --key-file FILE   operator key, mode 0600 [default: KOLM_KEY_FILE, then ~/.kolm/keys/operator.key]
         --key-fd N        read the key from this open file descriptor
