@@ -33,6 +33,12 @@ pub(super) enum Verb {
     Diff(crate::diff::verb::Arguments),
     /// Replay an artifact and decide whether it may be used
     Gate(Gate),
+    /// The operator's keys
+    #[command(subcommand)]
+    Key(super::key::Verb),
+    /// The audit log
+    #[command(subcommand)]
+    Audit(super::audit::Verb),
     /// Checks on corpora
     #[command(subcommand)]
     Corpus(CorpusVerb),
@@ -107,7 +113,7 @@ pub(super) struct Refresh {
 /// Where the operator's key is.
 #[derive(Debug, Args)]
 pub(super) struct Key {
-    /// Operator key file, mode 0600 [default: KOLM_KEY_FILE, or ~/.kolm/keys/operator.key]
+    /// Operator key file, mode 0600 [default: KOLM_KEY_FILE, CREDENTIALS_DIRECTORY/kolm.key, or ~/.kolm/keys/operator.key]
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: Option<PathBuf>,
     /// Read the operator key from this open file descriptor

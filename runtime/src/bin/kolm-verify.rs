@@ -106,6 +106,7 @@ fn run(raw: RawArguments) -> io::Result<ExitOrUsage> {
         file: raw.key_file,
         descriptor: raw.key_fd,
         environment: path("KOLM_KEY_FILE"),
+        credentials: path("CREDENTIALS_DIRECTORY"),
         home: path("HOME"),
     };
     let (gate, json) = (raw.gate, raw.json);
@@ -165,7 +166,8 @@ usage: kolm-verify inspect FILE.kolm [--json]
        kolm-verify verify  FILE.kolm [KEY] [MODELS] [--no-replay] [--gate] [--json] [--threads N]
        kolm-verify replay  FILE.kolm [MODELS] [--gate] [--json] [--threads N]
 
-KEY     --key-file FILE   operator key, mode 0600 [default: KOLM_KEY_FILE, then ~/.kolm/keys/operator.key]
+KEY     --key-file FILE   operator key, mode 0600 [default: KOLM_KEY_FILE, then
+                          CREDENTIALS_DIRECTORY/kolm.key, then ~/.kolm/keys/operator.key]
         --key-fd N        read the key from this open file descriptor
 MODELS  --base DIR        folder of the base, for one that is not in the cache
         --encoder DIR     folder of the recall encoder
