@@ -170,17 +170,20 @@ fn verify(arguments: &Verify, environment: &Environment) -> Result<(), CompileEr
         }));
     }
     let mut text = format!(
-        "{:<10}{} entries, {} keys, every line and the sealed head hold\n",
-        "log:", report.entries, report.keys
+        "{:<10}{}, {}, every line and the sealed head hold\n",
+        "log:",
+        count(report.entries, "entry", "entries"),
+        count(report.keys as u64, "key", "keys")
     );
     if report.clock_steps_back > 0 {
-        text += &format!("{:<10}went back {} times\n", "clock:", report.clock_steps_back);
+        text += &format!("{:<10}went back {}\n", "clock:", count(report.clock_steps_back, "time", "times"));
     }
     text += &format!("{:<10}{}\n{:<10}{}\n", "root:", report.root, "head:", report.words);
     if let Some(seen) = seen {
         let since = report.entries - seen.entries;
         let time = seen.time.map_or_else(String::new, |time| format!(" of {time}"));
-        text += &format!("{:<10}the head at entry {}{time}; {since} entries since\n", "noted:", seen.entries);
+        let since = count(since, "entry", "entries");
+        text += &format!("{:<10}the head at entry {}{time}; {since} since\n", "noted:", seen.entries);
     }
     super::print(&text)?;
     if seen_nothing(&environment.kolm_home, report.entries) {
@@ -189,6 +192,10 @@ fn verify(arguments: &Verify, environment: &Environment) -> Result<(), CompileEr
         );
     }
     Ok(())
+}
+
+fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn seen_nothing(kolm_home: &Path, entries: u64) -> bool {
@@ -264,7 +271,13 @@ fn words(typed: &[String]) -> Result<Option<Words>, CompileError> {
     if typed.is_empty() {
         return Ok(None);
     }
-    Ok(Some(typed.join(" ").parse()?))
+    let text = typed.join(" ");
+    match text.parse() {
+        Ok(words) => Ok(Some(words)),
+        Err(_) => {
+            Err(CompileError::Value { what: "--head", found: text, expected: "eight words of the BIP-39 English list" })
+        }
+    }
 }
 
 fn as_json(entry: &AuditEntry) -> Value {

@@ -248,8 +248,6 @@ mod tests {
         for bad in [
             &b""[..],
             b"\n",
-            &GOOD[..64],
-            &GOOD[1..],
             &GOOD.to_ascii_uppercase(),
             &[GOOD, b"\n"].concat(),
             &[&GOOD[..64], b"\r\n"].concat(),
@@ -261,6 +259,9 @@ mod tests {
         mistyped[3] = b'0';
         for bad in [
             &mistyped[..],
+            &GOOD[..64],
+            &GOOD[..40],
+            &GOOD[1..],
             &whole[1..],
             &whole[..whole.len() - 1],
             &whole[..66],

@@ -17,16 +17,20 @@ pub(super) fn encode(key: &OperatorKey) -> Zeroizing<Vec<u8>> {
 pub(super) fn decode(text: &[u8], source_name: &str) -> Result<OperatorKey, ArtifactError> {
     let format = |found: String| ArtifactError::KeyFormat { source_name: source_name.to_owned(), found };
     let checksum = |found: String| ArtifactError::KeyChecksum { source_name: source_name.to_owned(), found };
-    let Some(at) = text.iter().position(|&byte| byte == b'\n') else {
-        return Err(format(format!("{} bytes without a line feed at the end", text.len())));
+    let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let key = parse_digits(line);
+    let rest = text.get(line.len()..).unwrap_or_default();
+    let is_hex = !line.is_empty() && line.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let Some(rest) = rest.strip_prefix(b"\n") else {
+        return Err(match is_hex {
+            true => checksum(format!("it ends after {} hex digits", line.len())),
+            false => format(format!("{} bytes without a line feed at the end", text.len())),
+        });
     };
-    let (digits, rest) = text.split_at_checked(at).unwrap_or_default();
-    let rest = rest.get(1..).unwrap_or_default();
-    let key = parse_digits(digits);
     if rest.is_empty() {
-        return key.ok_or_else(|| match digits.len() {
-            64 => format("something else than lower-case hex digits".to_owned()),
-            len => format(format!("{len} bytes before the line feed and no checksum line")),
+        return key.ok_or_else(|| match is_hex {
+            true => checksum(format!("{} hex digits and no checksum line", line.len())),
+            false => format("something else than lower-case hex digits".to_owned()),
         });
     }
     let label = CHECKSUM.as_bytes();
@@ -35,7 +39,7 @@ pub(super) fn decode(text: &[u8], source_name: &str) -> Result<OperatorKey, Arti
         return Err(format("a second line that is no checksum line".to_owned()));
     }
     let key = key.ok_or_else(|| {
-        checksum(format!("its first line is {} bytes long or not hex, 64 hex digits expected", digits.len()))
+        checksum(format!("its first line is {} bytes long or not hex, 64 hex digits expected", line.len()))
     })?;
     let stated = rest.strip_prefix(label).and_then(|rest| rest.strip_suffix(b"\n"));
     match stated {

@@ -10,7 +10,9 @@ pub fn hint(error: &ArtifactError) -> Option<String> {
         ArtifactError::ModelSubstituted { role, repo, .. } => {
             return Some(format!("bring the recorded files of {repo} again, or name their folder with --{role} DIR"));
         }
-        ArtifactError::KeyMissing { .. } => "name the operator's key with --key-file FILE, KOLM_KEY_FILE or --key-fd N",
+        ArtifactError::KeyMissing { .. } => {
+            "name the operator's key with --key-file FILE, KOLM_KEY_FILE or --key-fd N; `kolm key generate` makes one"
+        }
         ArtifactError::KeyMode { path, .. } => return Some(format!("chmod 600 {}", path.display())),
         ArtifactError::AuditHead { fault, .. } if fault.contains("not at hand") => {
             "put that key into ~/.kolm/keys/retired/ID.key, mode 0600; the log cannot go on without it"
@@ -38,7 +40,7 @@ pub fn hint(error: &ArtifactError) -> Option<String> {
             "take the key again from its copy; a key made by hand may leave out the second line"
         }
         ArtifactError::KeyPublished { .. } | ArtifactError::KeyFormat { .. } => {
-            "a key is 32 random bytes: `head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \\n'` and a line feed, mode 0600"
+            "`kolm key generate --out FILE` makes a key"
         }
         ArtifactError::WrongKey { expected, .. } => {
             return Some(format!("verify with the key whose id is {expected}; this says nothing about the content"));

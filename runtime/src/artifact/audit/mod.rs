@@ -49,15 +49,12 @@ pub struct AuditLog<'a> {
 }
 
 impl<'a> AuditLog<'a> {
-    /// The log of `folder` (`~/.kolm`), which is made with mode 0700 if it is not there. Keys of earlier lines are found in the
-    /// keyring of the same folder.
+    /// The log of `folder` (`~/.kolm`), which the first append makes with mode 0700. Keys of earlier lines are found in the keyring of
+    /// the same folder.
     ///
     /// # Errors
-    /// `Io`.
+    /// None today; callers are ready for a folder that cannot be used.
     pub fn open(folder: &Path, key: &'a OperatorKey) -> Result<Self, ArtifactError> {
-        if !folder.is_dir() {
-            super::key::private_folder(folder).map_err(ArtifactError::io("make folder", folder))?;
-        }
         Ok(Self {
             folder: folder.to_path_buf(),
             log: folder.join("audit.log"),
@@ -82,6 +79,10 @@ impl<'a> AuditLog<'a> {
         let mut file = self.lock()?;
         let end = self.end(&mut file)?;
         let mut tip = end.tip;
+        if end.ahead {
+            // Or a second crash would leave the head two behind, which is no crash but a forgery.
+            self.write_head(&tip)?;
+        }
         if let Some(torn) = end.torn {
             self.set_aside(&file, &torn, end.whole_len_bytes, tip.entries)?;
             let recovered = Event {
@@ -106,6 +107,9 @@ impl<'a> AuditLog<'a> {
     }
 
     fn lock(&self) -> Result<File, ArtifactError> {
+        if !self.folder.is_dir() {
+            super::key::private_folder(&self.folder).map_err(ArtifactError::io("make folder", &self.folder))?;
+        }
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
         file::private(&mut options);
@@ -152,7 +156,8 @@ impl<'a> AuditLog<'a> {
         if !sealed {
             return Err(self.head_fault("was sealed over another log"));
         }
-        Ok(End { tip, whole_len_bytes, torn: (!torn.is_empty()).then(|| torn.to_vec()) })
+        let ahead = tip.entries > entries;
+        Ok(End { tip, ahead, whole_len_bytes, torn: (!torn.is_empty()).then(|| torn.to_vec()) })
     }
 
     fn last_line(&self, line: &[u8], head_entries: u64, offset: u64) -> Result<Tip, ArtifactError> {
@@ -255,6 +260,8 @@ impl<'a> AuditLog<'a> {
 
 struct End {
     tip: Tip,
+    /// Whether the head is one line behind.
+    ahead: bool,
     whole_len_bytes: u64,
     torn: Option<Vec<u8>>,
 }
