@@ -134,8 +134,12 @@ pub(super) struct Inspect {
 /// `kolm verify`, `kolm airgap verify`
 #[derive(Debug, Args)]
 pub(super) struct Verify {
-    /// The artifact
-    pub(super) artifact: PathBuf,
+    /// The artifact; with --all a folder
+    #[arg(required_unless_present = "all")]
+    pub(super) artifact: Option<PathBuf>,
+    /// Every artifact of a folder [default: ~/.kolm/artifacts]
+    #[arg(long)]
+    pub(super) all: bool,
     #[command(flatten)]
     pub(super) models: Models,
     #[command(flatten)]
@@ -143,6 +147,12 @@ pub(super) struct Verify {
     /// Refuse an artifact that was written below its gate
     #[arg(long)]
     pub(super) gate: bool,
+    /// Refuse an artifact that was made longer ago, such as 180d
+    #[arg(long, value_name = "DAYS")]
+    pub(super) max_age: Option<String>,
+    /// Accept an older version than was accepted here before; the log says so
+    #[arg(long)]
+    pub(super) allow_rollback: bool,
     /// Leave out the replay of the eval pack
     #[arg(long)]
     pub(super) no_replay: bool,
@@ -172,6 +182,12 @@ pub(super) struct Run {
     pub(super) artifact: PathBuf,
     /// The text; stdin, one text a line, when left out
     pub(super) prompt: Option<String>,
+    /// Refuse an artifact that was made longer ago, such as 180d
+    #[arg(long, value_name = "DAYS")]
+    pub(super) max_age: Option<String>,
+    /// Accept an older version than was accepted here before; the log says so
+    #[arg(long)]
+    pub(super) allow_rollback: bool,
     #[command(flatten)]
     pub(super) models: Models,
     #[command(flatten)]

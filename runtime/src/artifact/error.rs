@@ -429,15 +429,11 @@ pub enum ArtifactError {
         /// Version of the mark.
         expected: String,
     },
-    /// An artifact that is older than the operator allows.
-    #[error("the artifact is {found} days old (made on {created}), at most {expected} are allowed")]
+    /// An artifact that is older than the operator allows, or whose age cannot be told.
+    #[error("{fault}")]
     TooOld {
-        /// Its age in days.
-        found: i64,
-        /// The limit in days.
-        expected: i64,
-        /// Its date.
-        created: String,
+        /// Age and limit.
+        fault: String,
     },
 
     /// The medium gave an error in place of the content: not a statement about the content.

@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 use super::hash::{hex, hmac_sha256};
 use super::{ArtifactError, Staged, key_file, limits};
 
-/// The operator's key.
+/// The operator's key. Each copy is wiped on drop.
+#[derive(Clone)]
 pub struct OperatorKey(Zeroizing<[u8; 32]>);
 
 impl OperatorKey {

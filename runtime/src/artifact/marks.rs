@@ -39,8 +39,11 @@ pub struct Marks<'a> {
 
 impl<'a> Marks<'a> {
     /// The marks below `kolm_home` (`~/.kolm`); touches nothing.
-    pub fn of(kolm_home: &Path, key: &'a OperatorKey) -> Self {
-        Self { folder: kolm_home.join(FOLDER), keys: Keys::new(key, kolm_home) }
+    ///
+    /// # Errors
+    /// As `AuditLog::open`.
+    pub fn of(kolm_home: &Path, key: &'a OperatorKey) -> Result<Self, ArtifactError> {
+        Ok(Self { folder: kolm_home.join(FOLDER), keys: Keys::new(key, kolm_home)? })
     }
 
     /// The mark of `name`, if there is one.
@@ -55,20 +58,6 @@ impl<'a> Marks<'a> {
                 Err(ArtifactError::Mark { path, fault: format!("is the mark of {}", mark.name) })
             }
             mark => Ok(mark),
-        }
-    }
-
-    /// Refuses an artifact of a lower version than the mark of its name.
-    ///
-    /// # Errors
-    /// `Rollback`, and as `of_name`.
-    pub fn check(&self, manifest: &Manifest) -> Result<(), ArtifactError> {
-        match self.of_name(&manifest.name)? {
-            Some(mark) if compare_versions(&manifest.version, &mark.version) == Ordering::Less => {
-                let (name, found) = (manifest.name.clone(), manifest.version.clone());
-                Err(ArtifactError::Rollback { name, found, expected: mark.version })
-            }
-            _ => Ok(()),
         }
     }
 

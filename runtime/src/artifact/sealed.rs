@@ -30,10 +30,13 @@ pub(super) enum Usage {
     Mark,
 }
 
-/// The key at hand, and the ring beside it.
+/// The key at hand, and the ring beside it. The ring's current key seals, where there is one, so that using another key for one artifact
+/// does not leave the machine's own log under that key.
 #[derive(Debug)]
 pub(super) struct Keys<'a> {
-    own: &'a OperatorKey,
+    at_hand: &'a OperatorKey,
+    at_hand_id: String,
+    own: Option<OperatorKey>,
     own_id: String,
     ring: Keyring,
     /// What the ring answered, so that it is asked once for each id.
@@ -41,8 +44,15 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    pub(super) fn new(own: &'a OperatorKey, kolm_home: &Path) -> Self {
-        Self { own, own_id: own.id(), ring: Keyring::of(kolm_home), found: RefCell::default() }
+    pub(super) fn new(at_hand: &'a OperatorKey, kolm_home: &Path) -> Result<Self, ArtifactError> {
+        let ring = Keyring::of(kolm_home);
+        let own = match OperatorKey::load(&ring.current()) {
+            Ok(key) => Some(key),
+            Err(ArtifactError::KeyMissing { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let own_id = own.as_ref().unwrap_or(at_hand).id();
+        Ok(Self { at_hand, at_hand_id: at_hand.id(), own, own_id, ring, found: RefCell::default() })
     }
 
     /// Id of the key that seals.
@@ -52,7 +62,7 @@ impl<'a> Keys<'a> {
 
     /// The canonical line, without line feed.
     pub(super) fn seal<T: Serialize>(&self, usage: Usage, entry: T) -> Result<Vec<u8>, ArtifactError> {
-        let mac = hex(&hmac_sha256(&derived(self.own, usage), &[&canonical(&entry)?]));
+        let mac = hex(&hmac_sha256(&derived(self.own(), usage), &[&canonical(&entry)?]));
         canonical(&Sealed { entry, mac })
     }
 
@@ -68,7 +78,10 @@ impl<'a> Keys<'a> {
         let message = canonical(entry)?;
         let matches = |key: &OperatorKey| hmac_matches(&derived(key, usage), &[&message], &mac);
         if key_id == self.own_id {
-            return Ok(Some(matches(self.own)));
+            return Ok(Some(matches(self.own())));
+        }
+        if key_id == self.at_hand_id {
+            return Ok(Some(matches(self.at_hand)));
         }
         Ok(self.find(key_id)?.map(|key| matches(&key)))
     }
@@ -76,7 +89,11 @@ impl<'a> Keys<'a> {
     /// Ids of the key at hand and of every key of the ring that loads.
     pub(super) fn ids(&self) -> Vec<String> {
         let ring = self.ring.list().unwrap_or_default().into_iter().filter_map(|entry| entry.id.ok());
-        std::iter::once(self.own_id.clone()).chain(ring).collect()
+        [self.own_id.clone(), self.at_hand_id.clone()].into_iter().chain(ring).collect()
+    }
+
+    fn own(&self) -> &OperatorKey {
+        self.own.as_ref().unwrap_or(self.at_hand)
     }
 
     fn find(&self, key_id: &str) -> Result<Option<Rc<OperatorKey>>, ArtifactError> {

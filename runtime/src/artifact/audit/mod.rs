@@ -49,17 +49,17 @@ pub struct AuditLog<'a> {
 }
 
 impl<'a> AuditLog<'a> {
-    /// The log of `folder` (`~/.kolm`), which the first append makes with mode 0700. Keys of earlier lines are found in the keyring of
-    /// the same folder.
+    /// The log of `folder` (`~/.kolm`), which the first append makes with mode 0700. The current key of the keyring in the same folder
+    /// seals, else `key`; lines under either, or under a retired key, are checked.
     ///
     /// # Errors
-    /// None today; callers are ready for a folder that cannot be used.
+    /// As `OperatorKey::load`, for a current key that is there and cannot be used.
     pub fn open(folder: &Path, key: &'a OperatorKey) -> Result<Self, ArtifactError> {
         Ok(Self {
             folder: folder.to_path_buf(),
             log: folder.join("audit.log"),
             head: folder.join("audit.head"),
-            keys: Keys::new(key, folder),
+            keys: Keys::new(key, folder)?,
         })
     }
 
