@@ -20,7 +20,9 @@ pub(super) struct Report {
     pub(super) demand: Option<ArtifactError>,
     /// How it stands on this machine.
     pub(super) standing: Option<Standing>,
-    /// Why the check could not be recorded.
+    /// Log entry that recorded the check.
+    pub(super) entry: Option<u64>,
+    /// Why it could not be recorded.
     pub(super) unrecorded: Option<ArtifactError>,
     pub(super) now: Option<Timestamp>,
 }
@@ -60,21 +62,25 @@ pub(super) fn text(report: &Report) -> String {
             created(opened.manifest.created, Some(now))
         );
     }
-    if let Some(standing) = &report.standing {
-        let _ = writeln!(text, "{:<10}{}", "log:", stands(standing));
+    let mut log = Vec::new();
+    log.extend(report.entry.map(|entry| format!("entry {entry}")));
+    log.extend(report.standing.as_ref().map(known));
+    if !log.is_empty() {
+        let _ = writeln!(text, "{:<10}{}", "log:", log.join("; "));
     }
     text
 }
 
-/// `entry 7; known here since entry 3`.
-fn stands(standing: &Standing) -> String {
-    let entry = standing.entry.map_or("not recorded".to_owned(), |entry| format!("entry {entry}"));
+/// `this CID is known here since entry 3`.
+fn known(standing: &Standing) -> String {
     let known = match standing.known_since {
         Some(since) => format!("this CID is known here since entry {since}"),
-        None => "this CID was never accepted here before".to_owned(),
+        None => "this CID is new here".to_owned(),
     };
-    let newer = standing.newer.as_ref().map_or(String::new(), |newer| format!("; {newer} was accepted here before"));
-    format!("{entry}; {known}{newer}")
+    match &standing.newer {
+        Some(newer) => format!("{known}; {newer} was accepted here before"),
+        None => known,
+    }
 }
 
 /// The same facts as one JSON object.
@@ -114,11 +120,11 @@ pub(super) fn json(report: &Report, exit: Exit) -> Value {
             "replayed_digest": replayed.map(|replay| &replay.replay_digest),
             "drifts": verification.drifts.iter().map(drift).collect::<Vec<_>>(),
         })),
-        "log": report.standing.as_ref().map(|standing| json!({
-            "entry": standing.entry,
-            "new": standing.known_since.is_none(),
-            "known_since": standing.known_since,
-            "newer_version": standing.newer,
+        "log": report.entry.map(|entry| json!({
+            "entry": entry,
+            "new": report.standing.as_ref().map(|standing| standing.known_since.is_none()),
+            "known_since": report.standing.as_ref().and_then(|standing| standing.known_since),
+            "newer_version": report.standing.as_ref().and_then(|standing| standing.newer.as_ref()),
         })),
         "error": report.failure().map(refusal),
     })

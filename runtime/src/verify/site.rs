@@ -39,8 +39,6 @@ pub struct Standing {
     pub known_since: Option<u64>,
     /// The highest version accepted here before, where it is a higher one.
     pub newer: Option<String>,
-    /// Entry that recorded this check.
-    pub entry: Option<u64>,
 }
 
 impl Site {
@@ -66,7 +64,7 @@ impl Site {
         }
         let mark = Marks::of(&self.kolm_home, key)?.of_name(&manifest.name)?;
         let higher = |version: &String| compare_versions(&manifest.version, version) == Ordering::Less;
-        Ok(Standing { known_since, newer: mark.map(|mark| mark.version).filter(higher), entry: None })
+        Ok(Standing { known_since, newer: mark.map(|mark| mark.version).filter(higher) })
     }
 
     /// Refuses an artifact of a lower version than was accepted here, if this site is to.

@@ -127,7 +127,7 @@ fn checked(options: &Verify, level: Level, progress: &mut (dyn FnMut(usize, usiz
         Ok(demand.is_none())
     });
     let demand = demand.or_else(|| verification.opened.as_ref().and_then(|opened| below_gate(opened, options.gate)));
-    let mut report = render::Report { verification, demand, standing, unrecorded: None, now: options.now };
+    let mut report = render::Report { verification, demand, standing, entry: None, unrecorded: None, now: options.now };
     record(options, used.into_inner(), &mut report);
     let exit = report.failure().map_or(Exit::Done, Exit::of);
     (report, exit)
@@ -156,7 +156,7 @@ fn record(options: &Verify, used: Option<OperatorKey>, report: &mut render::Repo
         note: if options.replay { "" } else { "without replay" },
     };
     match site.record(&key, &done) {
-        Ok(entry) => report.standing.get_or_insert_default().entry = Some(entry),
+        Ok(entry) => report.entry = Some(entry),
         Err(error) => report.unrecorded = Some(error),
     }
 }
