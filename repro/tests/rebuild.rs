@@ -64,7 +64,7 @@ fn compile(job: &Path, home: &Path) -> Compiled {
         micro_batch: None,
         allow_below_gate: false,
         force: false,
-        key: KeySource { file: None, descriptor: None, environment: None, home: Some(home.to_owned()) },
+        key: KeySource { home: Some(home.to_owned()), ..KeySource::default() },
     };
     pipeline::compile(&request, Level::detect(), &environment, &mut Progress::new(true)).unwrap()
 }

@@ -74,6 +74,7 @@ pub fn json(opened: &Opened, now: Option<Timestamp>) -> Value {
             "steps": opened.receipt.steps.iter().map(|step| &step.name).collect::<Vec<_>>(),
         },
         "created": manifest.created,
+        "receipt_created": opened.receipt.created,
         "age_days": now.map(|now| manifest.created.days_until(now)),
         "tool": manifest.tool,
         "supersedes": manifest.supersedes,
@@ -104,7 +105,8 @@ fn summary(opened: &Opened, now: Option<Timestamp>) -> Vec<(&'static str, String
             "receipt:",
             format!("chain of {} HMAC-SHA256 steps   key {}", opened.receipt.steps.len(), opened.receipt.key_id),
         ),
-        ("created:", created(manifest.created, now)),
+        // `Opened` refuses a receipt of another date.
+        ("created:", format!("{}; manifest and receipt agree", created(manifest.created, now))),
         ("name:", format!("{} {}", manifest.name, manifest.version)),
         ("cid:", manifest.cid.clone()),
         (
@@ -161,7 +163,7 @@ fn carried(opened: &Opened) -> impl Iterator<Item = (Member, u64, &str)> {
     })
 }
 
-fn created(created: Timestamp, now: Option<Timestamp>) -> String {
+pub(crate) fn created(created: Timestamp, now: Option<Timestamp>) -> String {
     let date = created.date();
     match now.map(|now| created.days_until(now)) {
         None => date,

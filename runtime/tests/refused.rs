@@ -20,6 +20,7 @@ const WITHOUT_VECTOR: &[(&str, &str)] = &[
     ("key_mode", "about the key file: artifact::key tests"),
     ("key_kind", "about the key file: artifact::key tests"),
     ("key_format", "about the key file: artifact::key tests"),
+    ("key_checksum", "about the key file: artifact::key tests"),
     ("key_published", "about the key file: artifact::key tests"),
     ("model_absent", "about the machine: tests/verify.rs"),
     ("model_file_absent", "about the machine: tests/verify.rs"),
@@ -35,6 +36,13 @@ const WITHOUT_VECTOR: &[(&str, &str)] = &[
     ("audit_line", "about the audit log: artifact::audit tests"),
     ("audit_truncated", "about the audit log: artifact::audit tests"),
     ("audit_head", "about the audit log: artifact::audit tests"),
+    ("audit_words", "about the audit log: artifact::audit tests"),
+    ("audit_proof", "about the audit log: artifact::audit tests"),
+    ("cid_log", "about this machine's log: tests/site.rs"),
+    ("mark", "about this machine's marks: tests/site.rs"),
+    ("rollback", "about this machine's marks: tests/site.rs"),
+    ("too_old", "only with --max-age: tests/site.rs"),
+    ("media", "about the machine: artifact::key tests"),
     ("io", "about the machine: artifact::file tests"),
 ];
 

@@ -94,6 +94,9 @@ impl Site {
             places: ModelPlaces { cache: Some(HubCache::new(self.path("cache"))), ..ModelPlaces::default() },
             replay: true,
             gate: false,
+            now: None,
+            max_age_days: None,
+            site: None,
             json: false,
         }
     }
@@ -352,7 +355,7 @@ fn inspect_reads_as_documented() {
     assert_eq!(lines[2], "recall:   off");
     assert!(lines[3].starts_with("eval:     embedded (12 cases, label)   K=0."), "{text}");
     assert!(lines[4].starts_with("receipt:  chain of 5 HMAC-SHA256 steps   key "), "{text}");
-    assert_eq!(lines[5], "created:  2026-11-23 (0 days ago)");
+    assert_eq!(lines[5], "created:  2026-11-23 (0 days ago); manifest and receipt agree");
     for file in ["config.json", "tokenizer.json", "model.safetensors", "adapter/adapter_model.safetensors"] {
         assert!(text.contains(file), "{file}");
     }

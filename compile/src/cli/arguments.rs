@@ -35,6 +35,12 @@ pub(super) enum Verb {
     Diff(crate::diff::verb::Arguments),
     /// Replay an artifact and decide whether it may be used
     Gate(Gate),
+    /// The operator's keys
+    #[command(subcommand)]
+    Key(super::key::Verb),
+    /// The audit log
+    #[command(subcommand)]
+    Audit(super::audit::Verb),
     /// Checks on corpora
     #[command(subcommand)]
     Corpus(CorpusVerb),
@@ -122,7 +128,7 @@ pub(super) struct Refresh {
 /// Where the operator's key is.
 #[derive(Debug, Args)]
 pub(super) struct Key {
-    /// Operator key file, mode 0600 [default: KOLM_KEY_FILE, or ~/.kolm/keys/operator.key]
+    /// Operator key file, mode 0600 [default: KOLM_KEY_FILE, CREDENTIALS_DIRECTORY/kolm.key, or ~/.kolm/keys/operator.key]
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: Option<PathBuf>,
     /// Read the operator key from this open file descriptor
@@ -143,8 +149,12 @@ pub(super) struct Inspect {
 /// `kolm verify`, `kolm airgap verify`
 #[derive(Debug, Args)]
 pub(super) struct Verify {
-    /// The artifact
-    pub(super) artifact: PathBuf,
+    /// The artifact; with --all a folder
+    #[arg(required_unless_present = "all")]
+    pub(super) artifact: Option<PathBuf>,
+    /// Every artifact of a folder [default: ~/.kolm/artifacts]
+    #[arg(long)]
+    pub(super) all: bool,
     #[command(flatten)]
     pub(super) models: Models,
     #[command(flatten)]
@@ -152,6 +162,12 @@ pub(super) struct Verify {
     /// Refuse an artifact that was written below its gate
     #[arg(long)]
     pub(super) gate: bool,
+    /// Refuse an artifact that was made longer ago, such as 180d
+    #[arg(long, value_name = "DAYS")]
+    pub(super) max_age: Option<String>,
+    /// Accept an older version than was accepted here before; the log says so
+    #[arg(long)]
+    pub(super) allow_rollback: bool,
     /// Leave out the replay of the eval pack
     #[arg(long)]
     pub(super) no_replay: bool,
@@ -181,6 +197,12 @@ pub(super) struct Run {
     pub(super) artifact: PathBuf,
     /// The text; stdin, one text a line, when left out
     pub(super) prompt: Option<String>,
+    /// Refuse an artifact that was made longer ago, such as 180d
+    #[arg(long, value_name = "DAYS")]
+    pub(super) max_age: Option<String>,
+    /// Accept an older version than was accepted here before; the log says so
+    #[arg(long)]
+    pub(super) allow_rollback: bool,
     #[command(flatten)]
     pub(super) models: Models,
     #[command(flatten)]

@@ -84,6 +84,7 @@ pub(super) fn key_source(key: &arguments::Key, environment: &Environment) -> Key
         file: key.key_file.clone(),
         descriptor: key.key_fd,
         environment: environment.key_file.clone(),
+        credentials: environment.credentials.clone(),
         home: Some(environment.home.clone()),
     }
 }

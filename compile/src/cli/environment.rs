@@ -21,6 +21,8 @@ pub struct Environment {
     pub hub_endpoint: Option<String>,
     /// `KOLM_KEY_FILE`.
     pub key_file: Option<PathBuf>,
+    /// `CREDENTIALS_DIRECTORY`: where systemd passes a service its secrets.
+    pub credentials: Option<PathBuf>,
     /// The variable that forbids the network, with its value, if one does.
     pub offline: Option<Offline>,
     /// `SOURCE_DATE_EPOCH` in seconds, as typed.
@@ -54,6 +56,7 @@ impl Environment {
             hub_cache,
             hub_endpoint: text("HF_ENDPOINT"),
             key_file: variable("KOLM_KEY_FILE").map(PathBuf::from),
+            credentials: variable("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             offline,
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             now_seconds: now_seconds(),

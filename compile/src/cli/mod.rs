@@ -3,12 +3,14 @@
 //! stdout is data, stderr is talk. Every error names what was found and what was expected; advice stands on its own `hint:` line.
 
 mod arguments;
+mod audit;
 mod bounded;
 mod compile;
 mod corpus;
 pub mod environment;
 mod exit;
 mod gate;
+mod key;
 pub mod progress;
 mod refresh;
 mod selftest;
@@ -67,6 +69,8 @@ fn run(arguments: &Arguments, environment: &Environment) -> Result<Exit, Compile
         Verb::Run(arguments) => bounded::run(arguments, level, environment),
         Verb::Diff(arguments) => bounded::diff(arguments),
         Verb::Gate(arguments) => gate::gate(arguments, level, environment),
+        Verb::Key(verb) => key::key(verb, environment),
+        Verb::Audit(verb) => audit::audit(verb, environment),
         Verb::Corpus(CorpusVerb::Scan(arguments)) => corpus::scan(arguments),
         Verb::Corpus(CorpusVerb::Deidentify(arguments)) => corpus::deidentify(arguments, environment),
     }

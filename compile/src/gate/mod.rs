@@ -52,7 +52,8 @@ pub fn run(options: &Options, level: Level, progress: Progress<'_>) -> Report {
 fn measure(options: &Options, level: Level, progress: Progress<'_>, report: &mut Report) -> Result<(), GateError> {
     let with = ReplayWith { level, progress: &mut *progress };
     let file = ArtifactFile::open(&options.artifact);
-    let mut verification = verify::verify(file, options.key.load(), &options.places, Some(with));
+    let mut verification =
+        verify::verify(file, |id| options.key.load_for(id), &options.places, Some(with), &mut |_| Ok(true));
     let (opened, replayed) = (verification.opened.take(), verification.replayed.take());
     if let Some(opened) = &opened {
         report.identify(opened);

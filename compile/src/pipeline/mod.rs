@@ -21,7 +21,7 @@ mod start;
 
 use std::path::{Path, PathBuf};
 
-use kolm_runtime::artifact::{KeySource, Timestamp};
+use kolm_runtime::artifact::{AuditLog, KeySource, Timestamp};
 use kolm_runtime::kernel::Level;
 
 pub use assemble::Compiled;
@@ -102,8 +102,10 @@ pub fn compile(
         );
     }
     if let Some(previous) = &request.previous {
-        previous.check_receipt(&key)?;
+        previous.check_receipt(&request.key.load_for(previous.key_id())?)?;
     }
+    // A log that refuses the entry would refuse it only after the training.
+    AuditLog::open(&environment.kolm_home, &key)?.check_end()?;
     progress.stage("base", &base.to_string());
     let corpus = corpus::load(&corpus::Request::from_job(&job, &request.corpus))?;
     let encoder = match (job.recall.usage, &request.encoder) {

@@ -40,6 +40,11 @@ impl Previous {
         }
     }
 
+    /// Id of the key that sealed it.
+    pub(super) fn key_id(&self) -> &str {
+        &self.receipt.key_id
+    }
+
     /// Refuses an artifact that was not sealed with this key, or not as it stands.
     pub(super) fn check_receipt(&self, key: &OperatorKey) -> Result<(), ArtifactError> {
         self.receipt.check(key, &self.lineage)

@@ -5,6 +5,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::AuditFault;
+
 /// A refusal. The message says what was found and what was expected; `code` names the kind.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -241,6 +243,14 @@ pub enum ArtifactError {
         /// What is wrong, never the content.
         found: String,
     },
+    /// The key's text was mistyped or cut: its checksum line says so.
+    #[error("key {source_name} was mistyped or cut: {found}")]
+    KeyChecksum {
+        /// Path or descriptor.
+        source_name: String,
+        /// What is wrong, never the content.
+        found: String,
+    },
     /// A key that the whole world knows.
     #[error("key {source_name} is {found}: it protects nothing")]
     KeyPublished {
@@ -346,32 +356,96 @@ pub enum ArtifactError {
 
     // Audit log
     /// A line of the log is not what was written there.
-    #[error("audit log line {line} (byte {offset}): {fault}")]
+    #[error("audit log line {line} (byte {offset}) {fault}")]
     AuditLine {
         /// From 1.
         line: u64,
         /// Where the line starts.
         offset: u64,
-        /// What is wrong with it.
-        fault: &'static str,
+        /// How it is wrong.
+        kind: AuditFault,
+        /// The same in words.
+        fault: String,
     },
     /// The log ends before its sealed head.
-    #[error("audit log holds {found} entries, its sealed head says {expected}: the tail was cut")]
+    #[error(
+        "audit log ends at byte {offset} after {found} entries, its sealed head or a mark says {expected}: the tail was cut"
+    )]
     AuditTruncated {
         /// Entries in the log.
         found: u64,
         /// Entries at the last append.
         expected: u64,
+        /// Where the log ends.
+        offset: u64,
     },
     /// The sealed head is missing, altered, or belongs to another log.
-    #[error("audit head {}: {fault}", path.display())]
+    #[error("audit head {} {fault}", path.display())]
     AuditHead {
         /// The path.
         path: PathBuf,
         /// What is wrong with it.
-        fault: &'static str,
+        fault: String,
+    },
+    /// Eight words that this log never had, or that are no words.
+    #[error("words of the audit log: {fault}")]
+    AuditWords {
+        /// What is wrong with them.
+        fault: String,
+    },
+    /// A proof that does not prove.
+    #[error("audit proof: {fault}")]
+    AuditProof {
+        /// Why.
+        fault: String,
+    },
+    /// The log knows this name and version under another CID.
+    #[error("audit log entry {entry} says that {name} is {expected}, this artifact is {found}")]
+    CidLogged {
+        /// Its number.
+        entry: u64,
+        /// Name and version.
+        name: String,
+        /// CID of the artifact.
+        found: String,
+        /// CID in the log.
+        expected: String,
+    },
+    /// A mark that is not one, or not sealed by a key at hand.
+    #[error("mark {} {fault}", path.display())]
+    Mark {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// An older version than this machine has accepted before.
+    #[error("{name} {found} is older than {expected}, which was accepted here before")]
+    Rollback {
+        /// Name of the task.
+        name: String,
+        /// Version of the artifact.
+        found: String,
+        /// Version of the mark.
+        expected: String,
+    },
+    /// An artifact that is older than the operator allows, or whose age cannot be told.
+    #[error("{fault}")]
+    TooOld {
+        /// Age and limit.
+        fault: String,
     },
 
+    /// The medium gave an error in place of the content: not a statement about the content.
+    #[error("media error: cannot {action} {}: {source}", path.display())]
+    Media {
+        /// Verb.
+        action: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The operating system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -416,6 +490,7 @@ impl ArtifactError {
             Self::KeyMode { .. } => "key_mode",
             Self::KeyKind { .. } => "key_kind",
             Self::KeyFormat { .. } => "key_format",
+            Self::KeyChecksum { .. } => "key_checksum",
             Self::KeyPublished { .. } => "key_published",
             Self::ModelAbsent { .. } => "model_absent",
             Self::ModelFileAbsent { .. } => "model_file_absent",
@@ -429,12 +504,19 @@ impl ArtifactError {
             Self::AuditLine { .. } => "audit_line",
             Self::AuditTruncated { .. } => "audit_truncated",
             Self::AuditHead { .. } => "audit_head",
+            Self::AuditWords { .. } => "audit_words",
+            Self::AuditProof { .. } => "audit_proof",
+            Self::CidLogged { .. } => "cid_log",
+            Self::Mark { .. } => "mark",
+            Self::Rollback { .. } => "rollback",
+            Self::TooOld { .. } => "too_old",
+            Self::Media { .. } => "media",
             Self::Io { .. } => "io",
         }
     }
 
     /// Every code, in the order of the variants.
-    pub const CODES: [&'static str; 42] = [
+    pub const CODES: [&'static str; 50] = [
         "not_an_artifact",
         "truncated",
         "trailing_bytes",
@@ -463,6 +545,7 @@ impl ArtifactError {
         "key_mode",
         "key_kind",
         "key_format",
+        "key_checksum",
         "key_published",
         "model_absent",
         "model_file_absent",
@@ -476,12 +559,25 @@ impl ArtifactError {
         "audit_line",
         "audit_truncated",
         "audit_head",
+        "audit_words",
+        "audit_proof",
+        "cid_log",
+        "mark",
+        "rollback",
+        "too_old",
+        "media",
         "io",
     ];
 
     /// An `Io` refusal, for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source }
+        move |source| match source.raw_os_error() {
+            Some(EIO) => Self::Media { action, path, source },
+            _ => Self::Io { action, path, source },
+        }
     }
 }
+
+/// "Input/output error": the number is the same on every Unix; Windows has a range of its own and calls this `io`.
+const EIO: i32 = if cfg!(unix) { 5 } else { i32::MIN };

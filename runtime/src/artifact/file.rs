@@ -4,7 +4,7 @@
 //! the same place removes it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::ArtifactError;
@@ -25,16 +25,23 @@ impl Staged {
     /// # Errors
     /// `Io`; nothing is left behind.
     pub fn write(place: &Path, bytes: &[u8]) -> Result<Self, ArtifactError> {
+        Self::write_with(&mut OpenOptions::new(), place, bytes)
+    }
+
+    /// As `write`, readable by nobody else.
+    pub(crate) fn write_private(place: &Path, bytes: &[u8]) -> Result<Self, ArtifactError> {
+        let mut options = OpenOptions::new();
+        private(&mut options);
+        Self::write_with(&mut options, place, bytes)
+    }
+
+    fn write_with(options: &mut OpenOptions, place: &Path, bytes: &[u8]) -> Result<Self, ArtifactError> {
         remove_abandoned(place);
         let mut name = place.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let path = place.with_file_name(name);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(ArtifactError::io("create", &path))?;
+        let file = options.write(true).create(true).truncate(true).open(&path);
+        let mut file = file.map_err(ArtifactError::io("create", &path))?;
         // A file system without locks leaves the file for somebody to remove by hand; nothing else depends on the lock.
         let _ = file.try_lock();
         let written = file
@@ -55,6 +62,22 @@ impl Staged {
         self.committed = true;
         sync_folder(self.place.parent().unwrap_or(Path::new(".")))
     }
+
+    /// Gives the file its name only where there is none, and flushes the folder.
+    ///
+    /// # Errors
+    /// `Io`; the temporary file is removed.
+    pub(crate) fn commit_new(self) -> Result<(), ArtifactError> {
+        // A second name, and the first one goes when `self` does: unlike a rename, this never replaces.
+        match fs::hard_link(&self.temporary, &self.place) {
+            Ok(()) => sync_folder(self.place.parent().unwrap_or(Path::new("."))),
+            // A file system without hard links.
+            Err(error) if error.kind() != ErrorKind::AlreadyExists && fs::symlink_metadata(&self.place).is_err() => {
+                self.commit()
+            }
+            Err(error) => Err(ArtifactError::io("create", &self.place)(error)),
+        }
+    }
 }
 
 impl Drop for Staged {
@@ -64,6 +87,15 @@ impl Drop for Staged {
         }
     }
 }
+
+#[cfg(unix)]
+pub(crate) fn private(options: &mut OpenOptions) {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.mode(0o600);
+}
+
+#[cfg(not(unix))]
+pub(crate) fn private(_: &mut OpenOptions) {}
 
 /// Removes what killed processes left beside `place`: `NAME.PID.part` that nobody holds locked. Failing to loses nothing.
 fn remove_abandoned(place: &Path) {

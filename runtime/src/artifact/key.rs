@@ -4,71 +4,18 @@
 //! drop, never printed, and never taken from the command line.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::hash::{from_hex, hex, hmac_sha256};
-use super::{ArtifactError, limits};
+use super::hash::{hex, hmac_sha256};
+use super::{ArtifactError, Staged, key_file, limits};
 
-/// The operator's key.
+/// The operator's key. Each copy is wiped on drop.
+#[derive(Clone)]
 pub struct OperatorKey(Zeroizing<[u8; 32]>);
-
-/// Where the operator's key is looked for; an argument goes before the environment, both before the
-/// default place.
-#[derive(Clone, Debug, Default)]
-pub struct KeySource {
-    /// `--key-file`.
-    pub file: Option<PathBuf>,
-    /// `--key-fd`.
-    pub descriptor: Option<u32>,
-    /// `KOLM_KEY_FILE`.
-    pub environment: Option<PathBuf>,
-    /// The user's home folder.
-    pub home: Option<PathBuf>,
-}
-
-impl KeySource {
-    /// The file that would be read; none when the key comes from a descriptor or there is no home folder.
-    pub fn path(&self) -> Option<PathBuf> {
-        if let Some(file) = &self.file {
-            return Some(file.clone());
-        }
-        if self.descriptor.is_some() {
-            return None;
-        }
-        let default = || self.home.as_ref().map(|home| home.join(DEFAULT_PATH));
-        self.environment.clone().or_else(default)
-    }
-
-    /// Loads the key.
-    ///
-    /// # Errors
-    /// `KeyMissing`, `KeyKind`, `KeyMode`, `KeyFormat`, `KeyPublished`, `Io`.
-    pub fn load(&self) -> Result<OperatorKey, ArtifactError> {
-        match (&self.file, self.descriptor) {
-            (None, Some(descriptor)) => OperatorKey::load_descriptor(descriptor),
-            _ => match self.path() {
-                Some(path) => OperatorKey::load(&path),
-                None => Err(ArtifactError::KeyMissing { path: PathBuf::from("~").join(DEFAULT_PATH) }),
-            },
-        }
-    }
-
-    /// Loads the key; makes it first if it is the default one and is not there. The flag says whether it was made.
-    ///
-    /// # Errors
-    /// As `load`; a file that was named is never made.
-    pub fn load_or_create(&self) -> Result<(OperatorKey, bool), ArtifactError> {
-        let named = self.file.is_some() || self.descriptor.is_some() || self.environment.is_some();
-        match (self.load(), self.path()) {
-            (Err(ArtifactError::KeyMissing { .. }), Some(path)) if !named => Ok((OperatorKey::create(&path)?, true)),
-            (result, _) => Ok((result?, false)),
-        }
-    }
-}
 
 impl OperatorKey {
     /// A key from its bytes, for programs that make vectors.
@@ -81,6 +28,18 @@ impl OperatorKey {
     /// # Errors
     /// `KeyMissing`, `KeyKind`, `KeyMode`, `KeyFormat`, `KeyPublished`, `Io`.
     pub fn load(path: &Path) -> Result<Self, ArtifactError> {
+        Self::load_without(path, 0o077)
+    }
+
+    /// Reads a credential that systemd passed: as `load`, and the group bits may show the mask of an access list.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub(super) fn load_credential(path: &Path) -> Result<Self, ArtifactError> {
+        Self::load_without(path, 0o037)
+    }
+
+    fn load_without(path: &Path, forbidden_mode: u32) -> Result<Self, ArtifactError> {
         let named = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -101,7 +60,7 @@ impl OperatorKey {
         if !same_file(&named, &opened) {
             return Err(kind("another file than a moment ago"));
         }
-        if let Some(mode) = loose_mode(&opened) {
+        if let Some(mode) = loose_mode(&opened, forbidden_mode) {
             return Err(ArtifactError::KeyMode { path: path.to_path_buf(), mode });
         }
         let name = path.display().to_string();
@@ -122,31 +81,51 @@ impl OperatorKey {
         Self::read(&mut file, format!("on descriptor {descriptor}"), &path)
     }
 
+    /// A new random key.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn random() -> Result<Self, ArtifactError> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        getrandom::fill(bytes.as_mut_slice())
+            .map_err(|error| ArtifactError::io("draw random bytes for", Path::new("a key"))(error.into()))?;
+        Ok(Self(bytes))
+    }
+
     /// Makes a random key and writes it to `path`, which must not exist; folders are made with mode 0700.
     ///
     /// # Errors
     /// `Io`.
     pub fn create(path: &Path) -> Result<Self, ArtifactError> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        getrandom::fill(bytes.as_mut_slice())
-            .map_err(|error| ArtifactError::io("draw random bytes for", path)(error.into()))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
+        let key = Self::random()?;
+        key.stage(path)?.commit_new()?;
+        Ok(key)
+    }
+
+    /// Writes the key's file beside `path`; folders are made with mode 0700.
+    pub(crate) fn stage(&self, path: &Path) -> Result<Staged, ArtifactError> {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
         private_folder(folder).map_err(ArtifactError::io("make folder", folder))?;
-        let mut file = private_file(path).map_err(ArtifactError::io("create", path))?;
-        let text = Zeroizing::new(format!("{}\n", Zeroizing::new(hex(bytes.as_slice())).as_str()));
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        if let Err(error) = written {
-            // A key file cut short would be refused at every later start; better none at all.
-            let _ = fs::remove_file(path);
-            return Err(ArtifactError::io("write", path)(error));
-        }
-        super::file::sync_folder(folder)?;
-        Ok(Self(bytes))
+        Staged::write_private(path, &key_file::encode(self))
     }
 
     /// The first four bytes of an HMAC over a fixed label, in hex: names the key and gives nothing away.
     pub fn id(&self) -> String {
         let tag = self.derive(b"kolm key id 1");
+        hex(tag.get(..4).unwrap_or_default())
+    }
+
+    /// The bytes themselves, for the key file.
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// First four bytes of an HMAC over another label, in hex: what the second line of the key file holds.
+    pub(super) fn checksum(&self) -> String {
+        let tag = self.derive(b"kolm key checksum 1");
         hex(tag.get(..4).unwrap_or_default())
     }
 
@@ -165,6 +144,11 @@ impl OperatorKey {
         self.derive(b"kolm audit head key 1")
     }
 
+    /// Key of the marks of highest versions.
+    pub(crate) fn mark_key(&self) -> Zeroizing<[u8; 32]> {
+        self.derive(b"kolm mark key 1")
+    }
+
     /// Key of the pseudonyms that `kolm corpus deidentify` writes.
     pub fn pseudonym_key(&self) -> Zeroizing<[u8; 32]> {
         self.derive(b"kolm deidentify key 1")
@@ -177,20 +161,7 @@ impl OperatorKey {
     fn read(file: &mut File, source_name: String, path: &Path) -> Result<Self, ArtifactError> {
         let mut text = Zeroizing::new(Vec::with_capacity(128));
         file.take(limits::KEY_FILE_LEN_MAX_BYTES).read_to_end(&mut text).map_err(ArtifactError::io("read", path))?;
-        let refuse =
-            |source_name: &str, found: String| ArtifactError::KeyFormat { source_name: source_name.to_owned(), found };
-        let Some(digits) = text.strip_suffix(b"\n") else {
-            return Err(refuse(&source_name, format!("{} bytes without a line feed at the end", text.len())));
-        };
-        if digits.len() != 64 {
-            return Err(refuse(&source_name, format!("{} bytes before the line feed", digits.len())));
-        }
-        let bytes = std::str::from_utf8(digits).ok().and_then(from_hex).map(Zeroizing::new);
-        let bytes: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.as_slice().try_into().ok());
-        let Some(bytes) = bytes else {
-            return Err(refuse(&source_name, "something else than lower-case hex digits".to_owned()));
-        };
-        let key = Self::from_bytes(bytes);
+        let key = key_file::decode(&text, &source_name)?;
         if let [first, rest @ ..] = key.0.as_slice()
             && rest.iter().all(|byte| byte == first)
         {
@@ -218,10 +189,10 @@ fn same_file(named: &fs::Metadata, opened: &fs::Metadata) -> bool {
 }
 
 #[cfg(unix)]
-fn loose_mode(metadata: &fs::Metadata) -> Option<u32> {
+fn loose_mode(metadata: &fs::Metadata, forbidden: u32) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
     let mode = metadata.mode() & 0o7777;
-    (mode & 0o077 != 0).then_some(mode)
+    (mode & forbidden != 0).then_some(mode)
 }
 
 #[cfg(unix)]
@@ -230,19 +201,13 @@ pub(super) fn private_folder(folder: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-#[cfg(unix)]
-fn private_file(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
 #[cfg(not(unix))]
 fn same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
     true
 }
 
 #[cfg(not(unix))]
-fn loose_mode(_: &fs::Metadata) -> Option<u32> {
+fn loose_mode(_: &fs::Metadata, _: u32) -> Option<u32> {
     None
 }
 
@@ -251,12 +216,6 @@ pub(super) fn private_folder(folder: &Path) -> std::io::Result<()> {
     fs::create_dir_all(folder)
 }
 
-#[cfg(not(unix))]
-fn private_file(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
-}
-
-const DEFAULT_PATH: &str = ".kolm/keys/operator.key";
 /// Id of bytes 00 01 … 1f, the key of SPEC.md's worked example and of `golden/refused`.
 const EXAMPLE_KEY_ID: &str = "3306e919";
 
@@ -264,6 +223,7 @@ const EXAMPLE_KEY_ID: &str = "3306e919";
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::KeySource;
     use super::*;
 
     fn load(content: &[u8], mode: u32) -> Result<String, &'static str> {
@@ -276,24 +236,44 @@ mod tests {
 
     const GOOD: &[u8] = b"5be2a1f0c39d478e6b1245f7a8093cde5be2a1f0c39d478e6b1245f7a8093cdf\n";
 
+    const CHECKSUM: &[u8] = b"checksum ddb81d22\n";
+
     #[test]
     fn files() {
         assert!(load(GOOD, 0o600).is_ok());
         assert!(load(GOOD, 0o400).is_ok());
+        assert_eq!(load(&[GOOD, CHECKSUM].concat(), 0o600), load(GOOD, 0o600));
         for mode in [0o640, 0o604, 0o644, 0o610, 0o601, 0o660] {
             assert_eq!(load(GOOD, mode), Err("key_mode"), "{mode:o}");
         }
         for bad in [
             &b""[..],
             b"\n",
-            &GOOD[..64],
-            &GOOD[1..],
             &GOOD.to_ascii_uppercase(),
             &[GOOD, b"\n"].concat(),
             &[&GOOD[..64], b"\r\n"].concat(),
             &[0x5b; 32],
         ] {
             assert_eq!(load(bad, 0o600), Err("key_format"), "{}", bad.escape_ascii());
+        }
+        let (whole, mut mistyped) = ([GOOD, CHECKSUM].concat(), [GOOD, CHECKSUM].concat());
+        mistyped[3] = b'0';
+        for bad in [
+            &mistyped[..],
+            &GOOD[..64],
+            &GOOD[..40],
+            &GOOD[1..],
+            &whole[1..],
+            &whole[..whole.len() - 1],
+            &whole[..66],
+            &whole[..70],
+            &[GOOD, b"checksum 00000000\n"].concat(),
+            &[&whole[..], b"\n"].concat(),
+        ] {
+            assert_eq!(load(bad, 0o600), Err("key_checksum"), "{}", bad.escape_ascii());
+        }
+        for bad in [[GOOD, GOOD].concat(), [GOOD, b"crc 1\n"].concat()] {
+            assert_eq!(load(&bad, 0o600), Err("key_format"), "{}", bad.escape_ascii());
         }
         let zeros = format!("{}\n", "0".repeat(64));
         assert_eq!(load(zeros.as_bytes(), 0o600), Err("key_published"));
@@ -332,6 +312,49 @@ mod tests {
 
         let named = KeySource { file: Some(home.path().join("absent")), ..source };
         assert_eq!(named.load_or_create().unwrap_err().code(), "key_missing");
+    }
+
+    /// The kernel's own EIO: the first page of a process is not mapped.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_medium_that_cannot_be_read_is_told_apart() {
+        assert_eq!(OperatorKey::load(Path::new("/proc/self/mem")).unwrap_err().code(), "media");
+    }
+
+    #[test]
+    fn a_credential_may_show_the_mask_of_an_access_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kolm.key");
+        let home = folder.path().join("home");
+        let credentials = Some(folder.path().to_path_buf());
+        let source = KeySource { credentials, home: Some(home), ..KeySource::default() };
+        assert_eq!(source.load().unwrap_err().code(), "key_missing");
+        fs::write(&path, GOOD).unwrap();
+        for (mode, expected) in [(0o400, "ok"), (0o440, "ok"), (0o444, "key_mode"), (0o460, "key_mode")] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(source.load().map_or_else(|error| error.code(), |_| "ok"), expected, "{mode:o}");
+        }
+        // The environment's own variable goes before it.
+        let named = KeySource { environment: Some(folder.path().join("absent")), ..source };
+        assert_eq!(named.load().unwrap_err().code(), "key_missing");
+    }
+
+    #[test]
+    fn the_key_of_a_receipt_is_found_in_the_ring() {
+        let home = tempfile::tempdir().unwrap();
+        let ring = super::super::Keyring::of(&home.path().join(".kolm"));
+        let now = super::super::Timestamp::from_unix(0).unwrap();
+        let first = ring.generate(now).unwrap();
+        let to = ring.rotate(now).unwrap().to;
+        let source = KeySource { home: Some(home.path().to_path_buf()), ..KeySource::default() };
+        let found = |source: &KeySource, id: &str| source.load_for(id).unwrap().id();
+        assert_eq!(found(&source, &first.id()), first.id());
+        assert_eq!(found(&source, "00000000"), to);
+        let named = KeySource { file: Some(ring.current()), ..source.clone() };
+        assert_eq!(found(&named, &first.id()), to);
+        fs::remove_file(ring.current()).unwrap();
+        assert_eq!(found(&source, &first.id()), first.id());
+        assert_eq!(source.load_for("00000000").unwrap_err().code(), "key_missing");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use kolm_runtime::artifact::{KeySource, Timestamp};
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::HubCache;
 use kolm_runtime::selftest;
-use kolm_runtime::verify::{Exit, ModelPlaces, verb};
+use kolm_runtime::verify::{Exit, ModelPlaces, parse_days, verb};
 use lexopt::prelude::*;
 
 fn main() -> ExitCode {
@@ -43,6 +43,7 @@ struct RawArguments {
     cache: Option<PathBuf>,
     threads: Option<usize>,
     no_replay: bool,
+    max_age: Option<String>,
     gate: bool,
     json: bool,
 }
@@ -60,6 +61,7 @@ impl RawArguments {
                 Long("cache") => raw.cache = Some(parser.value()?.into()),
                 Long("threads") => raw.threads = Some(parser.value()?.parse()?),
                 Long("no-replay") => raw.no_replay = true,
+                Long("max-age") => raw.max_age = Some(parser.value()?.string()?),
                 Long("gate") => raw.gate = true,
                 Long("json") => raw.json = true,
                 Long("help") | Short('h') => raw.verb = Some("help".to_owned()),
@@ -109,14 +111,21 @@ fn run(raw: RawArguments) -> io::Result<ExitOrUsage> {
         file: raw.key_file,
         descriptor: raw.key_fd,
         environment: path("KOLM_KEY_FILE"),
+        credentials: path("CREDENTIALS_DIRECTORY"),
         home: path("HOME"),
     };
-    let (gate, json) = (raw.gate, raw.json);
+    let (gate, json, now) = (raw.gate, raw.json, now());
+    let max_age_days = match raw.max_age.map(|text| parse_days(&text).ok_or(text)).transpose() {
+        Ok(days) => days,
+        Err(text) => return Ok(ExitOrUsage::Usage(format!("--max-age is {text:?}, expected days such as 180d"))),
+    };
     let quiet = &mut |_: usize, _: usize| {};
     let exit = match verb {
-        "inspect" => verb::inspect(&verb::Inspect { artifact, now: now(), json }, &mut out, &mut talk),
+        "inspect" => verb::inspect(&verb::Inspect { artifact, now, json }, &mut out, &mut talk),
         "verify" => {
-            let options = verb::Verify { artifact, key, places, replay: !raw.no_replay, gate, json };
+            // No log and no marks: this binary needs no file but artifact, models and key, and writes none.
+            let (replay, site) = (!raw.no_replay, None);
+            let options = verb::Verify { artifact, key, places, replay, gate, now, max_age_days, site, json };
             verb::verify(&options, level, quiet, &mut out, &mut talk)
         }
         _ => verb::replay(&verb::Replay { artifact, places, gate, json }, level, quiet, &mut out, &mut talk),
@@ -166,11 +175,12 @@ const HELP: &str = "\
 kolm-verify: checks kolm artifacts; opens no socket
 
 usage: kolm-verify inspect FILE.kolm [--json]
-       kolm-verify verify  FILE.kolm [KEY] [MODELS] [--no-replay] [--gate] [--json] [--threads N]
+       kolm-verify verify  FILE.kolm [KEY] [MODELS] [--no-replay] [--gate] [--max-age DAYS] [--json] [--threads N]
        kolm-verify replay  FILE.kolm [MODELS] [--gate] [--json] [--threads N]
        kolm-verify selftest [--json]   prove that this binary refuses and computes here as it must
 
-KEY     --key-file FILE   operator key, mode 0600 [default: KOLM_KEY_FILE, then ~/.kolm/keys/operator.key]
+KEY     --key-file FILE   operator key, mode 0600 [default: KOLM_KEY_FILE, then
+                          CREDENTIALS_DIRECTORY/kolm.key, then ~/.kolm/keys/operator.key]
         --key-fd N        read the key from this open file descriptor
 MODELS  --base DIR        folder of the base, for one that is not in the cache
         --encoder DIR     folder of the recall encoder
@@ -178,6 +188,7 @@ MODELS  --base DIR        folder of the base, for one that is not in the cache
 
 --no-replay   leave out check 5
 --gate        refuse an artifact whose K is below its gate
+--max-age 180d  refuse an artifact that was made longer ago
 --threads N   threads of the replay; changes speed, never a bit
 
 exit codes: 0 done, 1 checked and refused, 2 usage, 3 gate not met, 4 missing input, 5 refused by air-gap mode, 6 I/O";

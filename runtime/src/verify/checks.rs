@@ -4,7 +4,7 @@
 //! artifact for which all four hold, so that no unproved weights are loaded.
 
 use crate::artifact::{ArtifactError, ArtifactFile, Member, MemberDigest, Opened, OperatorKey};
-use crate::eval::Outcome as Replay;
+use crate::eval::{Drift, Outcome as Replay};
 use crate::kernel::Level;
 use crate::model::ModelSource;
 use crate::recall::{RecallIndex, RecallMembers};
@@ -52,6 +52,8 @@ pub struct Verification {
     pub opened: Option<Opened>,
     /// What the replay of this machine gave, if there was one.
     pub replayed: Option<Replay>,
+    /// Every case that it answered otherwise than recorded.
+    pub drifts: Vec<Drift>,
 }
 
 impl Verification {
@@ -90,12 +92,14 @@ pub struct ReplayWith<'a> {
     pub progress: &'a mut (dyn FnMut(usize, usize) + Send),
 }
 
-/// Makes the five checks.
+/// Makes the five checks. `key` gives the key for the id that the receipt names; `known` is what else this machine knows of the CID,
+/// asked in check 4 once receipt and content hold; it also says whether the replay is worth its time.
 pub fn verify(
     file: Result<ArtifactFile, ArtifactError>,
-    key: Result<OperatorKey, ArtifactError>,
+    key: impl FnOnce(&str) -> Result<OperatorKey, ArtifactError>,
     places: &ModelPlaces,
     replay_with: Option<ReplayWith<'_>>,
+    known: &mut dyn FnMut(&Opened) -> Result<bool, ArtifactError>,
 ) -> Verification {
     let (opened, digests) = match file.and_then(schema) {
         Ok(read) => read,
@@ -103,18 +107,25 @@ pub fn verify(
             let mut checks = NAMES.map(|name| Check { name, outcome: Outcome::NotRun });
             let [first, ..] = &mut checks;
             first.outcome = Outcome::Failed(error);
-            return Verification { checks, opened: None, replayed: None };
+            return Verification { checks, opened: None, replayed: None, drifts: Vec::new() };
         }
     };
     let base = find_models(&opened, places);
-    let receipt = key.and_then(|key| opened.receipt.check(&key, &opened.lineage(&digests)));
-    let content = opened.check_content(&digests);
+    let receipt = key(&opened.receipt.key_id).and_then(|key| opened.receipt.check(&key, &opened.lineage(&digests)));
+    let mut wanted = true;
+    let content = opened.check_content(&digests).and_then(|()| {
+        if receipt.is_ok() {
+            wanted = known(&opened)?;
+        }
+        Ok(())
+    });
 
-    let mut replayed = None;
-    let answered = match (&base, &receipt, &content, replay_with) {
+    let (mut replayed, mut drifts) = (None, Vec::new());
+    let answered = match (&base, &receipt, &content, replay_with.filter(|_| wanted)) {
         (Ok(base), Ok(()), Ok(()), Some(with)) => match replay(&opened, base, with.level, with.progress) {
             Ok(result) => {
                 replayed = Some(result.outcome);
+                drifts = result.drifts;
                 result.difference.map_or(Outcome::Passed, Outcome::Failed)
             }
             Err(error) => Outcome::Failed(error),
@@ -125,7 +136,7 @@ pub fn verify(
         [Outcome::Passed, Outcome::of(base.map(|_| ())), Outcome::of(receipt), Outcome::of(content), answered];
     let mut outcomes = outcomes.into_iter();
     let checks = NAMES.map(|name| Check { name, outcome: outcomes.next().unwrap_or(Outcome::NotRun) });
-    Verification { checks, opened: Some(opened), replayed }
+    Verification { checks, opened: Some(opened), replayed, drifts }
 }
 
 /// The first refusal of checks 1, 3 and 4, which need no model: what a structural test of a file asks.

@@ -45,7 +45,7 @@ impl Exit {
             | ArtifactError::ModelAbsent { .. }
             | ArtifactError::ModelFileAbsent { .. } => Self::Missing,
             ArtifactError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Self::Missing,
-            ArtifactError::Io { .. } => Self::Io,
+            ArtifactError::Io { .. } | ArtifactError::Media { .. } => Self::Io,
             ArtifactError::GateNotMet { .. } => Self::Gate,
             _ => Self::Refused,
         }

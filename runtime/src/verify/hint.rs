@@ -1,6 +1,6 @@
 //! What to do next: one line for a refusal, where there is something to do.
 
-use crate::artifact::ArtifactError;
+use crate::artifact::{ArtifactError, AuditFault};
 
 /// The next step after `error`.
 pub fn hint(error: &ArtifactError) -> Option<String> {
@@ -10,10 +10,37 @@ pub fn hint(error: &ArtifactError) -> Option<String> {
         ArtifactError::ModelSubstituted { role, repo, .. } => {
             return Some(format!("bring the recorded files of {repo} again, or name their folder with --{role} DIR"));
         }
-        ArtifactError::KeyMissing { .. } => "name the operator's key with --key-file FILE, KOLM_KEY_FILE or --key-fd N",
+        ArtifactError::KeyMissing { .. } => {
+            "name the operator's key with --key-file FILE, KOLM_KEY_FILE or --key-fd N; `kolm key generate` makes one"
+        }
         ArtifactError::KeyMode { path, .. } => return Some(format!("chmod 600 {}", path.display())),
+        ArtifactError::AuditHead { fault, .. } if fault.contains("not at hand") => {
+            "put that key into ~/.kolm/keys/retired/ID.key, mode 0600; the log cannot go on without it"
+        }
+        ArtifactError::AuditLine { kind: AuditFault::WrongKey, .. } => {
+            "put that key into ~/.kolm/keys/retired/ID.key, mode 0600; without it the line proves nothing"
+        }
+        ArtifactError::AuditLine { kind: AuditFault::Torn, .. } => {
+            "a crash does this; the next entry sets the line aside and records it"
+        }
+        ArtifactError::AuditLine { .. } | ArtifactError::AuditTruncated { .. } | ArtifactError::AuditHead { .. } => {
+            "keep audit.log and audit.head as they are and find out who wrote there; to start a new log, move both and marks/ aside"
+        }
+        ArtifactError::AuditWords { .. } => {
+            "compare each word with the logbook; the words of `kolm audit verify` name one state of one log"
+        }
+        ArtifactError::Media { .. } => {
+            "read the medium again, or in another drive; this says nothing about the content"
+        }
+        ArtifactError::Rollback { .. } => "take the newer version, or pass --allow-rollback, which is logged",
+        ArtifactError::CidLogged { .. } => {
+            "one of the two is not what was compiled under that name: compare with the sender's CID"
+        }
+        ArtifactError::KeyChecksum { .. } => {
+            "take the key again from its copy; a key made by hand may leave out the second line"
+        }
         ArtifactError::KeyPublished { .. } | ArtifactError::KeyFormat { .. } => {
-            "a key is 32 random bytes: `head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \\n'` and a line feed, mode 0600"
+            "`kolm key generate --out FILE` makes a key"
         }
         ArtifactError::WrongKey { expected, .. } => {
             return Some(format!("verify with the key whose id is {expected}; this says nothing about the content"));

@@ -1,7 +1,7 @@
 //! The five checks, and the verbs of the bounded side that show them.
 //!
 //! `checks` decides, `verb` prints, `exit` says how a process ends, `models` finds base and encoder on this machine and
-//! compares every file with the plan, `replay` answers the eval pack again. Nothing here opens a socket or reads clock or
+//! compares every file with the plan, `replay` answers the eval pack again, `site` is what this machine's log and marks know. Nothing here opens a socket or reads clock or
 //! environment: the binary hands those in.
 #![cfg_attr(
     not(test),
@@ -9,11 +9,13 @@
 )]
 
 mod checks;
+mod detail;
 mod exit;
 mod hint;
 mod models;
 mod render;
 mod replay;
+mod site;
 pub mod verb;
 
 pub use checks::{Check, Outcome, ReplayWith, Verification, check_members, refusal, verify};
@@ -21,3 +23,4 @@ pub use exit::Exit;
 pub use hint::hint;
 pub use models::{ModelPlaces, Role};
 pub use replay::{Replayed, replay};
+pub use site::{Done, Rollback, Site, Standing, check_age, parse_days};

@@ -116,6 +116,14 @@ pub(super) fn refusal(role: Role, repo: &str, revision: &str, error: ModelError)
         ModelError::FileMissing { file, .. } | ModelError::ShardMissing { shard: file, .. } => {
             ArtifactError::ModelFileAbsent { role, repo, revision, file }
         }
+        ModelError::Unreadable { path, source } => match ArtifactError::io("read", &path)(source) {
+            media @ ArtifactError::Media { .. } => media,
+            ArtifactError::Io { source, .. } => {
+                let detail = ModelError::Unreadable { path, source }.to_string();
+                ArtifactError::ModelUnreadable { role, repo, detail }
+            }
+            other => other,
+        },
         other => ArtifactError::ModelUnreadable { role, repo, detail: other.to_string() },
     }
 }

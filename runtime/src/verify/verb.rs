@@ -3,18 +3,20 @@
 //! Results go to `out`, talk (hints, errors before there is a result) to `talk`. With `json` the result is one object and says
 //! the same.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::artifact::{ArtifactError, ArtifactFile, KeySource, Opened, Timestamp};
+use crate::artifact::{ArtifactError, ArtifactFile, KeySource, Opened, OperatorKey, Timestamp};
 use crate::inspect;
 use crate::kernel::Level;
 
 use super::checks::{ReplayWith, check_members, verify as run_checks};
 use super::models::{ModelPlaces, Role};
 use super::replay::{Replayed, replay as run_replay};
+use super::site::{Done, Site, check_age};
 use super::{Exit, hint, render};
 
 /// `inspect`.
@@ -41,6 +43,12 @@ pub struct Verify {
     pub replay: bool,
     /// Whether an artifact below its gate is refused.
     pub gate: bool,
+    /// Now, for the age; none leaves the age out.
+    pub now: Option<Timestamp>,
+    /// Most days that the artifact may be old.
+    pub max_age_days: Option<i64>,
+    /// Log and marks of this machine; none neither asks nor records.
+    pub site: Option<Site>,
     /// One JSON object in place of text.
     pub json: bool,
 }
@@ -82,20 +90,75 @@ pub fn verify(
     out: &mut dyn Write,
     talk: &mut dyn Write,
 ) -> io::Result<Exit> {
-    let with = options.replay.then_some(ReplayWith { level, progress });
-    let verification = run_checks(ArtifactFile::open(&options.artifact), options.key.load(), &options.places, with);
-    let gate = verification.opened.as_ref().and_then(|opened| below_gate(opened, options.gate));
-    let failure = verification.failure().or(gate.as_ref());
-    let exit = failure.map_or(Exit::Done, Exit::of);
+    let (report, exit) = checked(options, level, progress);
     if options.json {
-        write_json(out, &render::json(&verification, gate.as_ref(), exit))?;
+        write_json(out, &render::json(&report, exit))?;
     } else {
-        out.write_all(render::text(&verification, gate.as_ref()).as_bytes())?;
+        out.write_all(render::text(&report).as_bytes())?;
     }
-    if let Some(hint) = failure.and_then(hint) {
+    if let Some(hint) = report.failure().and_then(hint) {
         writeln!(talk, "hint: {hint}")?;
     }
     Ok(exit)
+}
+
+/// Makes the checks and what else was asked, and records the outcome.
+fn checked(options: &Verify, level: Level, progress: &mut (dyn FnMut(usize, usize) + Send)) -> (render::Report, Exit) {
+    let with = options.replay.then_some(ReplayWith { level, progress });
+    let (mut standing, mut demand) = (None, None);
+    let file = ArtifactFile::open(&options.artifact);
+    // Loaded once: a descriptor may be a pipe.
+    let used = RefCell::new(None);
+    let key = |id: &str| {
+        let key = options.key.load_for(id)?;
+        *used.borrow_mut() = Some(key.clone());
+        Ok(key)
+    };
+    let verification = run_checks(file, key, &options.places, with, &mut |opened| {
+        let manifest = &opened.manifest;
+        if let (Some(site), Some(key)) = (&options.site, used.borrow().as_ref()) {
+            let found = site.standing(key, manifest)?;
+            demand = site.check_rollback(&found, manifest).err();
+            standing = Some(found);
+        }
+        if let (Some(days), Some(now), None) = (options.max_age_days, options.now, &demand) {
+            demand = check_age(manifest.created, now, days).err();
+        }
+        Ok(demand.is_none())
+    });
+    let demand = demand.or_else(|| verification.opened.as_ref().and_then(|opened| below_gate(opened, options.gate)));
+    let mut report = render::Report { verification, demand, standing, entry: None, unrecorded: None, now: options.now };
+    record(options, used.into_inner(), &mut report);
+    let exit = report.failure().map_or(Exit::Done, Exit::of);
+    (report, exit)
+}
+
+/// Writes the check into this machine's log, unless there was nothing to check or no key to write with.
+fn record(options: &Verify, used: Option<OperatorKey>, report: &mut render::Report) {
+    let refused = report.failure().is_some_and(|error| Exit::of(error) == Exit::Refused);
+    let Some(site) = options.site.as_ref().filter(|_| refused || report.verification.opened.is_some()) else { return };
+    let key = match (used, &report.verification.opened) {
+        (Some(key), _) => key,
+        // The key was asked for and is not there, which the report says.
+        (None, Some(_)) => return,
+        (None, None) => match options.key.load() {
+            Ok(key) => key,
+            Err(_) => return,
+        },
+    };
+    let file = options.artifact.file_name().unwrap_or_default().to_string_lossy();
+    let done = Done {
+        action: "verify",
+        file: &file,
+        opened: report.verification.opened.as_ref(),
+        standing: report.standing.as_ref(),
+        failure: report.failure(),
+        note: if options.replay { "" } else { "without replay" },
+    };
+    match site.record(&key, &done) {
+        Ok(entry) => report.entry = Some(entry),
+        Err(error) => report.unrecorded = Some(error),
+    }
 }
 
 /// Answers the eval pack again and compares; needs the models and no key, and so proves nothing about who made the artifact.

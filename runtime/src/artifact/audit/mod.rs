@@ -1,20 +1,28 @@
 //! The audit log: one canonical JSON line for each event, chained by hash, MACed, and closed by a sealed head.
 //!
-//! The chain shows an edited, removed or moved line; the head, under a key of its own, shows a cut tail. An append takes the
-//! lock, writes one line with one write, flushes it, then renames a new head into place; it fails as a whole, and then the
-//! action it speaks of must not happen. A crash can leave a torn last line (set aside and recorded at the next append) or a
-//! head one entry behind. Times are the caller's: a clock that ran back is shown, not corrected.
+//! The chain shows an edited, removed or moved line; the head, under a key of its own, shows a cut tail; the root over all lines, as
+//! eight words on paper, shows what even a holder of the key changed. An append takes the lock, writes one line with one write,
+//! flushes it, then renames a new head into place; it fails as a whole, and then the action it speaks of must not happen. A
+//! crash can leave a torn last line (set aside and recorded at the next append) or a head one entry behind. Times are the
+//! caller's: a clock that ran back is shown, not corrected.
 
 mod chain;
+mod merkle;
+mod proof;
+mod read;
+mod words;
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::hash::{from_hex, hex, hmac_matches, hmac_sha256};
-use super::{ArtifactError, OperatorKey, Timestamp, canonical, file, limits, parse_canonical, sha256_hex};
-pub use chain::AuditReport;
-use chain::{Entry, HEAD_FORMAT, Head, LINE_FORMAT, Sealed, Tip, Walk, ZEROS};
+use super::sealed::{Keys, Sealed, Usage};
+use super::{ArtifactError, OperatorKey, Timestamp, file, limits, marks, parse_canonical, sha256_hex};
+pub use chain::{AuditEntry, AuditFault};
+use chain::{Bad, HEAD_FORMAT, Head, LINE_FORMAT, Tip, ZEROS, sound};
+pub use proof::{Anchor, Proof};
+pub use read::{AuditReport, Sighting};
+pub use words::Words;
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,28 +35,32 @@ pub struct Event {
     pub cid: Option<String>,
     /// `done`, `refused`, `started`, …
     pub outcome: String,
-    /// One line for people.
+    /// One line for people; begins with `NAME-VERSION` when it is about an artifact.
     pub detail: String,
 }
 
 /// The log, open for appending under one operator's key.
 #[derive(Debug)]
 pub struct AuditLog<'a> {
+    folder: PathBuf,
     log: PathBuf,
     head: PathBuf,
-    key: &'a OperatorKey,
+    keys: Keys<'a>,
 }
 
 impl<'a> AuditLog<'a> {
-    /// The log of `folder` (`~/.kolm`), which is made with mode 0700 if it is not there.
+    /// The log of `folder` (`~/.kolm`), which the first append makes with mode 0700. The current key of the keyring in the same folder
+    /// seals, else `key`; lines under either, or under a retired key, are checked.
     ///
     /// # Errors
-    /// `Io`.
+    /// As `OperatorKey::load`, for a current key that is there and cannot be used.
     pub fn open(folder: &Path, key: &'a OperatorKey) -> Result<Self, ArtifactError> {
-        if !folder.is_dir() {
-            super::key::private_folder(folder).map_err(ArtifactError::io("make folder", folder))?;
-        }
-        Ok(Self { log: folder.join("audit.log"), head: folder.join("audit.head"), key })
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            log: folder.join("audit.log"),
+            head: folder.join("audit.head"),
+            keys: Keys::new(key, folder)?,
+        })
     }
 
     /// Adds `event`; when this returns, it is on the disk.
@@ -56,9 +68,21 @@ impl<'a> AuditLog<'a> {
     /// # Errors
     /// `AuditLine`, `AuditTruncated`, `AuditHead` when the end of the log is not what the head says; `Io`.
     pub fn append(&self, event: &Event) -> Result<(), ArtifactError> {
+        self.append_numbered(event).map(|_| ())
+    }
+
+    /// As `append`, and gives the number of the entry.
+    ///
+    /// # Errors
+    /// As `append`.
+    pub fn append_numbered(&self, event: &Event) -> Result<u64, ArtifactError> {
         let mut file = self.lock()?;
         let end = self.end(&mut file)?;
         let mut tip = end.tip;
+        if end.ahead {
+            // Or a second crash would leave the head two behind, which is no crash but a forgery.
+            self.write_head(&tip)?;
+        }
         if let Some(torn) = end.torn {
             self.set_aside(&file, &torn, end.whole_len_bytes, tip.entries)?;
             let recovered = Event {
@@ -70,58 +94,25 @@ impl<'a> AuditLog<'a> {
             };
             tip = self.write_line(&mut file, &recovered, &tip)?;
         }
-        self.write_line(&mut file, event, &tip)?;
-        Ok(())
+        Ok(self.write_line(&mut file, event, &tip)?.entries)
     }
 
-    /// Reads the whole log, in constant memory.
+    /// Whether an event could be added now, without adding one: for work that takes long before it has something to record.
     ///
     /// # Errors
-    /// The first fault: `AuditLine`, `AuditTruncated`, `AuditHead`, `Io`.
-    pub fn verify(&self) -> Result<AuditReport, ArtifactError> {
-        let file = self.lock()?;
-        let mut walk = Walk::new(self.key);
-        let mut reader = BufReader::new(&file);
-        let head = self.read_head()?;
-        let mut at_head = head.as_ref().is_none_or(|head| head.entries == 0);
-        loop {
-            let mut line = Vec::new();
-            let limit = limits::AUDIT_LINE_LEN_MAX_BYTES.try_into().unwrap_or(u64::MAX);
-            (&mut reader).take(limit).read_until(b'\n', &mut line).map_err(ArtifactError::io("read", &self.log))?;
-            match line.split_last() {
-                None => break,
-                Some((b'\n', body)) => walk.line(body)?,
-                Some(_) => return Err(walk.fault("is torn: it has no line feed")),
-            }
-            if let Some(head) = &head
-                && head.entries == walk.tip.entries
-            {
-                if head.hash != walk.tip.hash {
-                    return Err(self.head_fault("was sealed over another log"));
-                }
-                at_head = true;
-            }
-        }
-        let report = walk.report();
-        match head {
-            Some(head) if head.key_id != self.key.id() => {
-                Err(self.head_fault("was sealed with another key; check with that one"))
-            }
-            None if report.entries > 1 => Err(self.head_fault("is missing")),
-            Some(head) if !at_head => {
-                Err(ArtifactError::AuditTruncated { found: report.entries, expected: head.entries })
-            }
-            Some(head) if report.entries > head.entries + 1 => {
-                Err(self.head_fault("is older than the log's last entries"))
-            }
-            _ => Ok(report),
-        }
+    /// As `append`.
+    pub fn check_end(&self) -> Result<(), ArtifactError> {
+        let mut file = self.lock()?;
+        self.end(&mut file).map(|_| ())
     }
 
     fn lock(&self) -> Result<File, ArtifactError> {
+        if !self.folder.is_dir() {
+            super::key::private_folder(&self.folder).map_err(ArtifactError::io("make folder", &self.folder))?;
+        }
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
-        private(&mut options);
+        file::private(&mut options);
         let file = options.open(&self.log).map_err(ArtifactError::io("open", &self.log))?;
         file.lock().map_err(ArtifactError::io("lock", &self.log))?;
         Ok(file)
@@ -139,18 +130,22 @@ impl<'a> AuditLog<'a> {
 
         let cut = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let (whole, torn) = tail.split_at_checked(cut).unwrap_or_default();
-        let torn_len = u64::try_from(torn.len()).unwrap_or(u64::MAX);
+        let whole_len_bytes = len.saturating_sub(u64::try_from(torn.len()).unwrap_or(u64::MAX));
+        let head = self.read_head()?;
+        let headless = head.is_none();
+        let (entries, hash) = head.map_or((0, ZEROS.to_owned()), |head| (head.entries, head.hash));
         let mut lines = whole.rsplit(|&byte| byte == b'\n').skip(1);
         let (last, before) = (lines.next(), lines.next());
         let tip = match last {
             None => Tip::start(),
-            Some(line) => self.read_line(line, len)?,
+            Some(line) => {
+                let offset = whole_len_bytes.saturating_sub(u64::try_from(line.len()).unwrap_or(u64::MAX) + 1);
+                self.last_line(line, entries, offset)?
+            }
         };
-        let head = self.read_head()?;
-        let (entries, hash) = head.map_or((0, ZEROS.to_owned()), |head| (head.entries, head.hash));
-        if entries > tip.entries {
-            let found = tip.entries;
-            return Err(ArtifactError::AuditTruncated { found, expected: entries });
+        let expected = if tip.entries == 0 && headless { marks::entries(&self.folder, &self.keys)? } else { entries };
+        if expected > tip.entries {
+            return Err(ArtifactError::AuditTruncated { found: tip.entries, expected, offset: whole_len_bytes });
         }
         let sealed = match tip.entries - entries {
             0 => hash == tip.hash,
@@ -161,31 +156,34 @@ impl<'a> AuditLog<'a> {
         if !sealed {
             return Err(self.head_fault("was sealed over another log"));
         }
-        Ok(End { tip, whole_len_bytes: len.saturating_sub(torn_len), torn: (!torn.is_empty()).then(|| torn.to_vec()) })
+        let ahead = tip.entries > entries;
+        Ok(End { tip, ahead, whole_len_bytes, torn: (!torn.is_empty()).then(|| torn.to_vec()) })
     }
 
-    fn read_line(&self, line: &[u8], offset: u64) -> Result<Tip, ArtifactError> {
-        let mut walk = Walk::new(self.key);
-        walk.offset = offset;
-        let sealed = walk.parse(line)?;
-        walk.check_mac(&sealed)?;
-        Ok(Tip { entries: sealed.entry.seq, hash: sha256_hex(line) })
+    fn last_line(&self, line: &[u8], head_entries: u64, offset: u64) -> Result<Tip, ArtifactError> {
+        match sound(&self.keys, line) {
+            Ok(entry) => Ok(Tip { entries: entry.seq, hash: sha256_hex(line) }),
+            Err(Bad::Error(error)) => Err(error),
+            Err(Bad::Fault(kind, fault)) => {
+                Err(ArtifactError::AuditLine { line: head_entries.max(1), offset, kind, fault })
+            }
+            Err(Bad::Ahead(_)) => Err(self.head_fault("is older than the log's last entries")),
+        }
     }
 
     fn write_line(&self, file: &mut File, event: &Event, tip: &Tip) -> Result<Tip, ArtifactError> {
-        let entry = Entry {
+        let entry = AuditEntry {
             action: event.action.clone(),
             cid: event.cid.clone(),
             detail: event.detail.clone(),
             format: LINE_FORMAT.to_owned(),
-            key_id: self.key.id(),
+            key_id: self.keys.own_id().to_owned(),
             outcome: event.outcome.clone(),
             prev: tip.hash.clone(),
             seq: tip.entries + 1,
             time: event.time,
         };
-        let mac = hex(&hmac_sha256(&self.key.audit_key(), &[&canonical(&entry)?]));
-        let mut line = canonical(&Sealed { entry, mac })?;
+        let mut line = self.keys.seal(Usage::Line, entry)?;
         let tip = Tip { entries: tip.entries + 1, hash: sha256_hex(&line) };
         line.push(b'\n');
         if line.len() > limits::AUDIT_LINE_LEN_MAX_BYTES {
@@ -195,8 +193,21 @@ impl<'a> AuditLog<'a> {
                 limit: limits::AUDIT_LINE_LEN_MAX_BYTES.try_into().unwrap_or(u64::MAX),
             });
         }
-        file.write_all(&line).and_then(|()| file.sync_all()).map_err(ArtifactError::io("append to", &self.log))?;
-        self.write_head(&tip)?;
+        let before = file.metadata().map_err(ArtifactError::io("read", &self.log))?.len();
+        // What cannot be taken back is set aside as torn, or followed as one line ahead, by the next append.
+        let take_back = |file: &File| drop(file.set_len(before).and_then(|()| file.sync_all()));
+        if let Err(error) = file.write_all(&line).and_then(|()| file.sync_all()) {
+            take_back(file);
+            return Err(ArtifactError::io("append to", &self.log)(error));
+        }
+        if let Err(error) = self.write_head(&tip) {
+            // Unless the new head took its place and only flushing the folder failed.
+            let old = self.read_head().is_ok_and(|head| head.is_none_or(|head| head.entries < tip.entries));
+            if old {
+                take_back(file);
+            }
+            return Err(error);
+        }
         Ok(tip)
     }
 
@@ -205,12 +216,11 @@ impl<'a> AuditLog<'a> {
             entries: tip.entries,
             format: HEAD_FORMAT.to_owned(),
             hash: tip.hash.clone(),
-            key_id: self.key.id(),
+            key_id: self.keys.own_id().to_owned(),
         };
-        let mac = hex(&hmac_sha256(&self.key.audit_head_key(), &[&canonical(&entry)?]));
-        let mut bytes = canonical(&Sealed { entry, mac })?;
+        let mut bytes = self.keys.seal(Usage::Head, entry)?;
         bytes.push(b'\n');
-        file::Staged::write(&self.head, &bytes)?.commit()
+        file::Staged::write_private(&self.head, &bytes)?.commit()
     }
 
     fn read_head(&self) -> Result<Option<Head>, ArtifactError> {
@@ -226,39 +236,35 @@ impl<'a> AuditLog<'a> {
         let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let sealed: Sealed<Head> =
             parse_canonical("audit.head", line).map_err(|_| self.head_fault("is not a sealed head"))?;
-        let known = sealed.entry.key_id == self.key.id();
-        let mac = from_hex(&sealed.mac).unwrap_or_default();
-        if known && !hmac_matches(&self.key.audit_head_key(), &[&canonical(&sealed.entry)?], &mac) {
-            return Err(self.head_fault("has a MAC that does not match"));
+        let Sealed { entry: head, mac } = sealed;
+        if head.format != HEAD_FORMAT {
+            return Err(self.head_fault("has another format"));
         }
-        Ok(Some(sealed.entry))
+        match self.keys.holds(Usage::Head, &head.key_id, &head, &mac)? {
+            Some(true) => Ok(Some(head)),
+            Some(false) => Err(self.head_fault("has a MAC that does not match")),
+            None => Err(self.head_fault(&format!("was sealed with key {}, which is not at hand", head.key_id))),
+        }
     }
 
     fn set_aside(&self, file: &File, torn: &[u8], whole_len_bytes: u64, entries: u64) -> Result<(), ArtifactError> {
         let place = self.log.with_file_name(format!("audit.torn.{entries}"));
-        file::Staged::write(&place, torn)?.commit()?;
+        file::Staged::write_private(&place, torn)?.commit()?;
         file.set_len(whole_len_bytes).and_then(|()| file.sync_all()).map_err(ArtifactError::io("shorten", &self.log))
     }
 
-    fn head_fault(&self, fault: &'static str) -> ArtifactError {
-        ArtifactError::AuditHead { path: self.head.clone(), fault }
+    fn head_fault(&self, fault: &str) -> ArtifactError {
+        ArtifactError::AuditHead { path: self.head.clone(), fault: fault.to_owned() }
     }
 }
 
 struct End {
     tip: Tip,
+    /// Whether the head is one line behind.
+    ahead: bool,
     whole_len_bytes: u64,
     torn: Option<Vec<u8>>,
 }
-
-#[cfg(unix)]
-fn private(options: &mut OpenOptions) {
-    use std::os::unix::fs::OpenOptionsExt;
-    options.mode(0o600);
-}
-
-#[cfg(not(unix))]
-fn private(_: &mut OpenOptions) {}
 
 #[cfg(test)]
 mod tests;
