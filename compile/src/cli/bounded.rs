@@ -2,6 +2,7 @@
 //! neither key nor model.
 
 use std::io::{BufRead, IsTerminal};
+use std::path::Path;
 
 use kolm_runtime::artifact::{ArtifactError, ArtifactFile, Opened, Timestamp};
 use kolm_runtime::eval::{Response, ServeError, Served};
@@ -13,6 +14,8 @@ use serde_json::json;
 use super::environment::Environment;
 use super::progress::Progress;
 use super::{Exit, arguments};
+use crate::airgap::imported_places;
+use crate::airgap::needs::Need;
 use crate::pipeline::CompileError;
 
 /// Runs `kolm inspect`.
@@ -34,7 +37,7 @@ pub(super) fn verify(
     let options = verb::Verify {
         artifact: arguments.artifact.clone(),
         key: super::compile::key_source(&arguments.key, environment),
-        places: places(&arguments.models, environment),
+        places: places_of(&arguments.artifact, &arguments.models, environment),
         replay: !arguments.no_replay,
         gate: arguments.gate,
         json: arguments.json,
@@ -51,7 +54,7 @@ pub(super) fn run(arguments: &arguments::Run, level: Level, environment: &Enviro
     opened.check_content(&digests)?;
     let key = super::compile::key_source(&arguments.key, environment).load()?;
     opened.receipt.check(&key, &opened.lineage(&digests))?;
-    let places = places(&arguments.models, environment);
+    let places = places_of(&arguments.artifact, &arguments.models, environment);
     let plan = &opened.plan;
     let base = places.find(Role::Base, &plan.base.repo, &plan.base.revision, &plan.base.files)?;
     let encoder = match &plan.recall {
@@ -112,6 +115,14 @@ pub(super) fn places(models: &arguments::Models, environment: &Environment) -> M
         encoder: models.encoder.clone(),
         cache: Some(HubCache::new(models.cache.clone().unwrap_or_else(|| environment.hub_cache.clone()))),
     }
+}
+
+/// Those places, and for a model that was a local folder the one that an import made.
+pub(super) fn places_of(artifact: &Path, models: &arguments::Models, environment: &Environment) -> ModelPlaces {
+    let places = places(models, environment);
+    // An artifact that does not open is refused by whoever asked.
+    let needs = Need::of_file(artifact).unwrap_or_default();
+    needs.iter().fold(places, |places, need| imported_places(need, &places, &environment.kolm_home))
 }
 
 fn failed(error: ServeError) -> CompileError {

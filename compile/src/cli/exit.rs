@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use kolm_runtime::model::ModelError;
 
 use crate::pipeline::CompileError;
+use crate::network::Forbidden;
 use crate::pipeline::fetch::FetchError;
 use crate::train::TrainError;
 
@@ -43,7 +44,7 @@ impl Exit {
             CompileError::Artifact(error) => Exit::from_code(kolm_runtime::verify::Exit::of(error).code()),
             CompileError::Model(error) => of_model(error),
             CompileError::Train(error) => of_training(error),
-            CompileError::Fetch(FetchError::Forbidden { air_gap: true, .. }) => Exit::AirGap,
+            CompileError::Fetch(FetchError::Forbidden(Forbidden { air_gap: true, .. })) => Exit::AirGap,
             CompileError::Fetch(_) => Exit::MissingInput,
             CompileError::BelowGate { .. } => Exit::GateNotMet,
             CompileError::Diff(error) => Exit::from_code(error.exit_code()),
@@ -152,8 +153,8 @@ pub fn hint(error: &CompileError) -> Option<String> {
         }
         CompileError::NotARefresh { .. } => "a refresh is the next version of the same task".to_owned(),
         CompileError::NoTemplate { .. } => "add a [task] template such as \"{{ prompt }}\\n\"".to_owned(),
-        CompileError::Fetch(FetchError::Forbidden { repo, variable, .. }) => {
-            format!("on the connected side: hf download {repo} --revision SHA; or unset {variable} where going out is allowed")
+        CompileError::Fetch(FetchError::Forbidden(Forbidden { variable, .. })) => {
+            format!("do this on the connected side and bring the result with `kolm airgap export`; or, where going out is allowed, unset {variable} (`kolm airgap disable`)")
         }
         CompileError::Fetch(FetchError::NotConnected { repo }) => format!("on the connected side: hf download {repo} --revision SHA"),
         CompileError::Train(TrainError::NotFinite { .. }) => "lower [train] learning_rate, or set clip_norm".to_owned(),

@@ -1,0 +1,30 @@
+//! The air gap as a workflow: what an artifact needs, whether it is here, bringing it, packing it, and taking it in.
+//!
+//! `needs` lists what an artifact loads besides itself, `preflight` proves that it is here, `prime` fetches it. Only `prime` goes out, and
+//! only with a permit from [`crate::network`].
+
+pub mod needs;
+pub mod preflight;
+pub mod prime;
+
+use std::path::{Path, PathBuf};
+
+use kolm_runtime::verify::ModelPlaces;
+
+use needs::Need;
+
+/// Where an import puts a model that was a local folder: no cache has a place for one.
+pub fn local_folder(kolm_home: &Path, repo: &str, revision: &str) -> PathBuf {
+    kolm_home.join("models").join(repo.replace('/', "--")).join(revision)
+}
+
+/// The places with the folder that an import left for this model, where nothing else was named.
+pub fn imported_places(need: &Need, places: &ModelPlaces, kolm_home: &Path) -> ModelPlaces {
+    let mut places = places.clone();
+    let folder = local_folder(kolm_home, &need.repo, &need.revision);
+    let named = if need.role == "base" { &mut places.base } else { &mut places.encoder };
+    if named.is_none() && need.repo.starts_with("local/") && folder.is_dir() {
+        *named = Some(folder);
+    }
+    places
+}
