@@ -1,11 +1,17 @@
 //! The air gap as a workflow: what an artifact needs, whether it is here, bringing it, packing it, and taking it in.
 //!
-//! `needs` lists what an artifact loads besides itself, `preflight` proves that it is here, `prime` fetches it. Only `prime` goes out, and
-//! only with a permit from [`crate::network`].
+//! `needs` lists what an artifact loads besides itself, `preflight` proves that it is here, `prime` fetches it. `export` packs a bundle
+//! (runtime's SPEC-bundle.md), `import` takes one in: `staging` holds what was read until all of it is whole, `publish` gives it its place,
+//! `receipts` lists what was done. Only `prime` goes out, and only with a permit from [`crate::network`].
 
+pub mod export;
+pub mod import;
 pub mod needs;
 pub mod preflight;
 pub mod prime;
+mod publish;
+pub mod receipts;
+mod staging;
 
 use std::path::{Path, PathBuf};
 

@@ -81,6 +81,12 @@ impl Environment {
         }
     }
 
+    /// A file that lies beside this binary.
+    pub fn beside_binary(name: &str) -> Option<PathBuf> {
+        let path = std::env::current_exe().ok()?.with_file_name(name);
+        path.is_file().then_some(path)
+    }
+
     /// Where unfinished compiles keep their checkpoints.
     pub fn work_folder(&self) -> PathBuf {
         self.kolm_home.join("work")

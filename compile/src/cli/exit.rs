@@ -48,7 +48,9 @@ impl Exit {
             CompileError::Fetch(_) => Exit::MissingInput,
             CompileError::BelowGate { .. } => Exit::GateNotMet,
             CompileError::Diff(error) => Exit::from_code(error.exit_code()),
+            CompileError::Bundle(error) => Exit::from_code(error.exit().code()),
             CompileError::Recall(_)
+            | CompileError::Installed { .. }
             | CompileError::PlanMoved { .. }
             | CompileError::Eval(_)
             | CompileError::Overlong { .. }
@@ -140,6 +142,8 @@ pub fn hint(error: &CompileError) -> Option<String> {
         CompileError::Job(_) => "`kolm init` writes a job file with every key explained".to_owned(),
         CompileError::Corpus(error) => return error.hint().map(str::to_owned),
         CompileError::Artifact(error) => return kolm_runtime::verify::hint(error),
+        CompileError::Bundle(error) => return error.hint(),
+        CompileError::Installed { .. } => "move it away if the bundle's is meant to take its place, and run the same command again".to_owned(),
         CompileError::BelowGate { .. } => {
             "train longer, add rows, or lower the gate in the job; --allow-below-gate writes it anyway and the manifest says so".to_owned()
         }

@@ -20,6 +20,12 @@ pub(in crate::cli) enum AirgapVerb {
     Preflight(Preflight),
     /// Fetch exactly the files an artifact loads, pinned and checked (connected side)
     Prime(Prime),
+    /// Pack artifacts, the files they load and the verifier into one bundle
+    Export(Export),
+    /// Check a bundle and install what it holds
+    Import(Import),
+    /// List what was imported here, and check each receipt
+    Receipts(Receipts),
 }
 
 /// `kolm airgap enable`, `kolm airgap disable`
@@ -62,6 +68,62 @@ pub(in crate::cli) struct Prime {
     /// Hugging Face cache [default: HF_HUB_CACHE, HF_HOME/hub, or ~/.cache/huggingface/hub]
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) cache: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// `kolm airgap export`
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Export {
+    /// The artifacts
+    #[arg(required = true, value_name = "ARTIFACT")]
+    pub(in crate::cli) artifacts: Vec<PathBuf>,
+    /// Folder that receives the bundle; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) to: PathBuf,
+    /// Largest part: DVD (two fill one), 4GiB-1 (FAT32), 700MiB, or bytes
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub(in crate::cli) part_size: String,
+    /// Folder of an earlier bundle, or of its index; what it holds is left out
+    #[arg(long, value_name = "BUNDLE")]
+    pub(in crate::cli) since: Option<PathBuf>,
+    /// The static verifier [default: kolm-verify beside this binary, if it is there]
+    #[arg(long, value_name = "PATH")]
+    pub(in crate::cli) verifier: Option<PathBuf>,
+    #[command(flatten)]
+    pub(in crate::cli) models: Models,
+    #[command(flatten)]
+    pub(in crate::cli) key: Key,
+    /// As JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// `kolm airgap import`
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Import {
+    /// Folder of the bundle
+    #[arg(value_name = "DIR")]
+    pub(in crate::cli) folder: PathBuf,
+    /// Hugging Face cache to install into [default: HF_HUB_CACHE, HF_HOME/hub, or ~/.cache/huggingface/hub]
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub(in crate::cli) key: Key,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub(in crate::cli) quiet: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// `kolm airgap receipts`
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Receipts {
+    #[command(flatten)]
+    pub(in crate::cli) key: Key,
     /// As JSON
     #[arg(long)]
     pub(in crate::cli) json: bool,

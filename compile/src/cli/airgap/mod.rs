@@ -3,6 +3,7 @@
 pub(in crate::cli) mod arguments;
 mod models;
 mod switches;
+mod transfer;
 
 use kolm_runtime::kernel::Level;
 
@@ -26,5 +27,8 @@ pub(super) fn run(
         AirgapVerb::Status(arguments) => switches::status(arguments, environment, lock),
         AirgapVerb::Preflight(arguments) => models::preflight(arguments, environment),
         AirgapVerb::Prime(arguments) => models::prime(arguments, environment),
+        AirgapVerb::Export(arguments) => transfer::export(arguments, environment),
+        AirgapVerb::Import(arguments) => transfer::import(arguments, environment),
+        AirgapVerb::Receipts(arguments) => transfer::receipts(arguments, environment),
     }
 }
