@@ -33,12 +33,35 @@ pub struct Imported {
     pub receipt: PathBuf,
 }
 
-/// Takes in the bundle in `folder`.
+/// Takes in the bundle in `folder`; what is refused is entered in the audit log too.
 ///
 /// # Errors
 /// [`CompileError::Bundle`] for what is wrong with the bundle, [`CompileError::Artifact`] for an artifact in it or the audit log,
 /// [`CompileError::Installed`] where another artifact has the name, [`CompileError::Io`].
 pub fn import(
+    folder: &Path,
+    key: &OperatorKey,
+    targets: &Targets,
+    now: Timestamp,
+    say: &mut dyn FnMut(&str),
+) -> Result<Imported, CompileError> {
+    take_in(folder, key, targets, now, say).inspect_err(|error| {
+        let entered = AuditLog::open(&targets.kolm_home, key).and_then(|log| {
+            log.append(&Event {
+                time: now,
+                action: "import".to_owned(),
+                cid: None,
+                outcome: "refused".to_owned(),
+                detail: error.to_string().chars().take(1000).collect(),
+            })
+        });
+        if let Err(error) = entered {
+            say(&format!("warning: the refusal could not be entered in the audit log: {error}"));
+        }
+    })
+}
+
+fn take_in(
     folder: &Path,
     key: &OperatorKey,
     targets: &Targets,
