@@ -31,7 +31,8 @@ impl User {
 
     fn kolm(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let kolm = env!("CARGO_BIN_EXE_kolm").to_owned();
-        let mut words = self.through.iter().cloned().chain([kolm]).chain(arguments.iter().map(|word| (*word).to_owned()));
+        let mut words =
+            self.through.iter().cloned().chain([kolm]).chain(arguments.iter().map(|word| (*word).to_owned()));
         Command::new(words.next().expect("a command"))
             .args(words)
             .env_clear()
@@ -123,7 +124,9 @@ fn five_steps_of_two_users_who_share_a_bundle_and_a_key() {
     let artifact = text(&connected.path("out/micro-1.0.0.kolm")).to_owned();
     // 2 inspect: every weight with its repository, revision, size and hash
     let inspected = connected.ends(0, &["inspect", &artifact]).0;
-    for expected in ["test/base  rev=0123456789abcdef0123456789abcdef01234567", "test/encoder", "model.safetensors", "sha256:"] {
+    for expected in
+        ["test/base  rev=0123456789abcdef0123456789abcdef01234567", "test/encoder", "model.safetensors", "sha256:"]
+    {
         assert!(inspected.contains(expected), "{inspected}");
     }
     // 3 prime, from an empty cache; then again, and nothing is fetched
@@ -151,11 +154,19 @@ fn five_steps_of_two_users_who_share_a_bundle_and_a_key() {
     // 5 import, enable, verify
     bounded.ends(0, &["airgap", "import", "carried"]);
     let enabled = bounded.ends(0, &["airgap", "enable"]).0;
-    for line in ["airgap mode:          enabled\n", "env file:             ~/.kolm/airgap.env\n", "KOLM_AIRGAP:          1   (set)\n"] {
+    for line in [
+        "airgap mode:          enabled\n",
+        "env file:             ~/.kolm/airgap.env\n",
+        "KOLM_AIRGAP:          1   (set)\n",
+    ] {
         assert!(enabled.contains(line), "{enabled}");
     }
     let status = bounded.ends(0, &["airgap", "status"]).0;
-    for line in ["on-disk artifacts:    1 in ~/.kolm/artifacts\n", "~/.cache/huggingface (2 base models, 0.12 MB)\n", "in force"] {
+    for line in [
+        "on-disk artifacts:    1 in ~/.kolm/artifacts\n",
+        "~/.cache/huggingface (2 base models, 0.12 MB)\n",
+        "in force",
+    ] {
         assert!(status.contains(line), "{status}");
     }
     let artifact = text(&bounded.path(".kolm/artifacts/micro-1.0.0.kolm")).to_owned();
@@ -169,8 +180,45 @@ fn five_steps_of_two_users_who_share_a_bundle_and_a_key() {
     assert_eq!(fs::read_to_string(reference).expect("a branch"), loopback::COMMIT);
 }
 
+#[cfg(feature = "connected")]
 #[test]
-fn a_blob_that_is_changed_or_misnamed_is_found_offline() {
+fn priming_fetches_what_is_missing_or_wrong_and_refuses_other_content() {
+    let golden = root().join("golden/micro");
+    let mirror = tempfile::tempdir().expect("a folder");
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(golden.join("base").join(name), mirror.path().join(name)).expect("copied");
+    }
+    let encoder = golden.join("encoder");
+    let hub = loopback::Hub::serve(&[("test/base", mirror.path()), ("test/encoder", &encoder)]);
+    let user = User::new(&[]);
+    let run = |code: i32, words: &[&str]| {
+        let output = user.kolm(words, &[("HF_ENDPOINT", &hub.address)]);
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{out}{}", String::from_utf8_lossy(&output.stderr));
+        out
+    };
+    let job = root().join("corpora/micro/kolm.toml");
+    run(0, &["compile", text(&job), "--base", "test/base", "--encoder", "test/encoder", "--out", "out", "--quiet"]);
+    let artifact = text(&user.path("out/micro-1.0.0.kolm")).to_owned();
+    let snapshot = user.path(".cache/huggingface/hub/models--test--base/snapshots").join(loopback::COMMIT);
+    let weights = snapshot.join("model.safetensors");
+
+    fs::remove_file(snapshot.join("tokenizer.json")).expect("removed");
+    let mut bytes = fs::read(&weights).expect("weights");
+    bytes[3_000] ^= 1;
+    fs::write(&weights, &bytes).expect("written");
+    assert!(run(0, &["airgap", "prime", &artifact]).contains("2 of 3 files fetched"));
+    run(0, &["airgap", "preflight", &artifact]);
+
+    // A hub that gives something else under the same commit.
+    fs::write(mirror.path().join("model.safetensors"), &bytes).expect("written");
+    fs::remove_file(&weights).expect("removed");
+    assert!(run(1, &["airgap", "prime", &artifact]).contains("DIFFERS"));
+    run(1, &["airgap", "preflight", &artifact]);
+}
+
+#[test]
+fn a_file_that_is_changed_or_gone_is_found_offline() {
     let (maker, bundle) = exported(&[]);
     let user = User::new(&[]);
     user.take_key(&maker);
@@ -243,7 +291,8 @@ fn what_is_wrong_with_a_bundle_is_named_and_leaves_the_old_state() {
     user.take_key(&maker);
 
     let index = fs::read(bundle.join("index.json")).expect("an index");
-    fs::write(bundle.join("index.json"), String::from_utf8_lossy(&index).replace("micro-1.0.0", "micro-1.0.1")).expect("written");
+    fs::write(bundle.join("index.json"), String::from_utf8_lossy(&index).replace("micro-1.0.0", "micro-1.0.1"))
+        .expect("written");
     import(1, "index.json is not the one that index.mac vouches for");
     fs::write(bundle.join("index.json"), &index).expect("written");
 
@@ -300,7 +349,10 @@ fn a_broken_disk_is_not_a_wrong_copy() {
     let user = User::new(&["strace", "-f", "-qq", "-o", "/dev/null", "-P", text(&bad), "-e", "inject=read:error=EIO"]);
     user.take_key(&maker);
     let (_, talk) = user.ends(6, &["airgap", "import", text(&bundle), "--quiet"]);
-    assert!(talk.contains("media error: ") && talk.contains("Input/output error") && talk.contains("3 times"), "{talk}");
+    assert!(
+        talk.contains("media error: ") && talk.contains("Input/output error") && talk.contains("3 times"),
+        "{talk}"
+    );
     assert!(user.has_nothing());
     // The same home with a good drive: it goes on.
     let well = User { home: user.home, through: Vec::new() };
@@ -354,7 +406,8 @@ fn the_switches_are_read_and_said_where_they_come_from() {
     };
     assert!(said(&[]).contains("HF_HUB_OFFLINE:       1   (set)\n"));
     let opened = said(&[("KOLM_AIRGAP", "0"), ("HF_TOKEN", "hf_secret"), ("HTTPS_PROXY", "http://user:secret@proxy")]);
-    for line in ["disabled", "0   (set in the environment; the env file says 1)", "HF_TOKEN (set)", "HTTPS_PROXY (set)"] {
+    for line in ["disabled", "0   (set in the environment; the env file says 1)", "HF_TOKEN (set)", "HTTPS_PROXY (set)"]
+    {
         assert!(opened.contains(line), "{opened}");
     }
     assert!(!opened.contains("secret"), "values are not shown");

@@ -26,7 +26,10 @@ fn the_kernel_refuses_every_socket_but_local_ones() {
     start.send(()).expect("a thread waits");
     let refused = [
         ("thread from before", earlier.join().expect("joined")),
-        ("thread from after", std::thread::spawn(|| TcpListener::bind("127.0.0.1:0").map(|_| ())).join().expect("joined")),
+        (
+            "thread from after",
+            std::thread::spawn(|| TcpListener::bind("127.0.0.1:0").map(|_| ())).join().expect("joined"),
+        ),
         ("TCP", TcpStream::connect("127.0.0.1:9").map(|_| ())),
         ("IPv6", UdpSocket::bind("[::1]:0").map(|_| ())),
     ];

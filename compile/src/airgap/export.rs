@@ -206,8 +206,11 @@ fn write_parts(export: &Export<'_>, index: &mut Index, sources: &[Source]) -> Re
 
 /// Makes the folder; refuses one that holds a bundle or what is left of one.
 fn free_folder(folder: &Path) -> Result<(), CompileError> {
-    fs::create_dir_all(folder)
-        .map_err(|source| CompileError::Io { action: "create", path: folder.to_owned(), source })?;
+    fs::create_dir_all(folder).map_err(|source| CompileError::Io {
+        action: "create",
+        path: folder.to_owned(),
+        source,
+    })?;
     match bundle_files(folder).first() {
         None => Ok(()),
         Some(file) => Err(CompileError::Value {

@@ -14,6 +14,7 @@ use super::needs::Need;
 pub use super::publish::Targets;
 use super::publish::publish;
 use super::staging::{Area, Staging, Wanted, io};
+use crate::cli::Exit;
 use crate::pipeline::CompileError;
 
 /// What an import did.
@@ -33,7 +34,7 @@ pub struct Imported {
     pub receipt: PathBuf,
 }
 
-/// Takes in the bundle in `folder`; what is refused is entered in the audit log too.
+/// Takes in the bundle in `folder`; what fails is entered in the audit log too.
 ///
 /// # Errors
 /// [`CompileError::Bundle`] for what is wrong with the bundle, [`CompileError::Artifact`] for an artifact in it or the audit log,
@@ -46,12 +47,17 @@ pub fn import(
     say: &mut dyn FnMut(&str),
 ) -> Result<Imported, CompileError> {
     take_in(folder, key, targets, now, say).inspect_err(|error| {
+        let outcome = match Exit::of(error) {
+            Exit::MissingInput => "incomplete",
+            Exit::Io => "failed",
+            _ => "refused",
+        };
         let entered = AuditLog::open(&targets.kolm_home, key).and_then(|log| {
             log.append(&Event {
                 time: now,
                 action: "import".to_owned(),
                 cid: None,
-                outcome: "refused".to_owned(),
+                outcome: outcome.to_owned(),
                 detail: error.to_string().chars().take(1000).collect(),
             })
         });
@@ -115,9 +121,7 @@ fn in_place(targets: &Targets, path: &BundlePath, entry: &Entry) -> Result<bool,
     }
     let found = FileIdentity::of_file(&entry.path, &place)?.sha256;
     match found == entry.sha256 {
-        false if artifact => {
-            Err(CompileError::Installed { path: place, found, expected: entry.sha256.clone() })
-        }
+        false if artifact => Err(CompileError::Installed { path: place, found, expected: entry.sha256.clone() }),
         same => Ok(same),
     }
 }

@@ -85,7 +85,8 @@ impl Model {
 
     /// Files with other content, and files that should not be there.
     pub fn wrong(&self) -> usize {
-        let wrong = |file: &&Checked| matches!(file.state, State::Differs { .. } | State::Misnamed { .. } | State::Extra);
+        let wrong =
+            |file: &&Checked| matches!(file.state, State::Differs { .. } | State::Misnamed { .. } | State::Extra);
         self.files.iter().filter(wrong).count()
     }
 }
@@ -111,7 +112,9 @@ pub fn check(need: &Need, places: &ModelPlaces, depth: Depth) -> Result<Model, C
             }
             // An incomplete model does not open, and then its missing files stand in the list already.
             let opened = match &places.cache {
-                Some(cache) if folder.starts_with(cache.folder()) => ModelSource::cached(cache, &need.repo, &need.revision),
+                Some(cache) if folder.starts_with(cache.folder()) => {
+                    ModelSource::cached(cache, &need.repo, &need.revision)
+                }
                 _ => ModelSource::folder(&folder),
             };
             let loaded = opened.iter().flat_map(ModelSource::paths);
@@ -180,5 +183,30 @@ mod tests {
         let (sha256, git) = hashes(&mut &b"hello\n"[..], 6).expect("memory");
         assert_eq!(git, "ce013625030ba8dba906f756967f9e9ca394464a", "git hash-object");
         assert_eq!(sha256, "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_blob_is_what_its_name_says() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (blobs, snapshot) = (root.path().join("blobs"), root.path().join("snapshots/x"));
+        std::fs::create_dir_all(&blobs).expect("a folder");
+        std::fs::create_dir_all(&snapshot).expect("a folder");
+        let file = FileIdentity::of_bytes("config.json", b"hello\n");
+        let look_at = |blob: &str, content: &[u8]| {
+            let place = snapshot.join("config.json");
+            let _ = std::fs::remove_file(&place);
+            std::fs::write(blobs.join(blob), content).expect("written");
+            std::os::unix::fs::symlink(format!("../../blobs/{blob}"), &place).expect("a link");
+            look(&file, &place, Depth::Content).expect("readable")
+        };
+        assert_eq!(look_at("ce013625030ba8dba906f756967f9e9ca394464a", b"hello\n"), State::Whole);
+        assert_eq!(look_at(&file.sha256, b"hello\n"), State::Whole);
+        let blob = "0".repeat(40);
+        assert_eq!(look_at(&blob, b"hello\n"), State::Misnamed { blob: blob.clone() });
+        assert!(matches!(look_at(&file.sha256, b"hellO\n"), State::Differs { .. }));
+        assert_eq!(look_at(&file.sha256, b"hell"), State::Differs { found: "4 bytes".to_owned() });
+        std::fs::remove_file(blobs.join(&file.sha256)).expect("removed");
+        assert_eq!(look(&file, &snapshot.join("config.json"), Depth::Content).expect("readable"), State::Missing);
     }
 }

@@ -127,8 +127,12 @@ impl Staging {
             let Some((from, end)) = overlap(wanted, range) else { continue };
             for area in &wanted.areas {
                 let path = self.path(*area, sha256);
-                let file =
-                    OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(io("create", &path))?;
+                let file = OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(&path)
+                    .map_err(io("create", &path))?;
                 targets.push(Target { path, file, from, end, offset: wanted.offset });
             }
         }

@@ -171,7 +171,8 @@ impl CallsHome {
             .filter(|name| !is_set(name))
             .map(|name| format!("{name} (not set)"))
             .collect();
-        telemetry.extend(names().into_iter().filter(|name| name.starts_with("OTEL_")).map(|name| format!("{name} (set)")));
+        telemetry
+            .extend(names().into_iter().filter(|name| name.starts_with("OTEL_")).map(|name| format!("{name} (set)")));
         let proxies =
             named(&["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "HF_ENDPOINT"]);
         CallsHome { tokens, telemetry, proxies }
@@ -228,10 +229,10 @@ mod tests {
 
     #[test]
     fn a_mistyped_value_keeps_the_gap_closed_and_hints_stay_hints() {
-        let on = |name, value: &str| {
-            Switch { name, in_environment: None, in_file: Some(value.to_owned()) }.is_on()
-        };
-        for (value, airgap, hint) in [("1", true, true), ("yse", true, false), ("0", false, false), ("off", false, false)] {
+        let on = |name, value: &str| Switch { name, in_environment: None, in_file: Some(value.to_owned()) }.is_on();
+        for (value, airgap, hint) in
+            [("1", true, true), ("yse", true, false), ("0", false, false), ("off", false, false)]
+        {
             assert_eq!([on(AIRGAP, value), on("HF_HUB_OFFLINE", value)], [airgap, hint], "{value}");
         }
         let both = Switch { name: AIRGAP, in_environment: Some("0".to_owned()), in_file: Some("1".to_owned()) };
@@ -242,7 +243,8 @@ mod tests {
     fn the_file_is_read_as_a_shell_reads_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("airgap.env");
-        std::fs::write(&file, "# gap\nexport HF_HUB_OFFLINE=0\n HF_HUB_OFFLINE = 1 \nKOLM_AIRGAPX=1\n").expect("written");
+        std::fs::write(&file, "# gap\nexport HF_HUB_OFFLINE=0\n HF_HUB_OFFLINE = 1 \nKOLM_AIRGAPX=1\n")
+            .expect("written");
         let (found, fault) = switches(&file);
         let values: Vec<_> = found.iter().map(|switch| switch.in_file.as_deref()).collect();
         assert_eq!(values, [None, Some("1"), None]);

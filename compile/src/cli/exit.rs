@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use kolm_runtime::model::ModelError;
 
-use crate::pipeline::CompileError;
 use crate::network::Forbidden;
+use crate::pipeline::CompileError;
 use crate::pipeline::fetch::FetchError;
 use crate::train::TrainError;
 

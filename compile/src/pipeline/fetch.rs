@@ -74,24 +74,11 @@ mod connected {
 
     use super::{FetchError, Permit};
 
-    pub(super) fn model(
-        _: &Permit,
-        repo: &str,
-        _: &str,
-        _: &Path,
-        _: Option<&str>,
-    ) -> Result<String, FetchError> {
+    pub(super) fn model(_: &Permit, repo: &str, _: &str, _: &Path, _: Option<&str>) -> Result<String, FetchError> {
         Err(FetchError::NotConnected { repo: repo.to_owned() })
     }
 
-    pub(super) fn file(
-        _: &Permit,
-        repo: &str,
-        _: &str,
-        _: &str,
-        _: &Path,
-        _: Option<&str>,
-    ) -> Result<(), FetchError> {
+    pub(super) fn file(_: &Permit, repo: &str, _: &str, _: &str, _: &Path, _: Option<&str>) -> Result<(), FetchError> {
         Err(FetchError::NotConnected { repo: repo.to_owned() })
     }
 }
@@ -129,15 +116,17 @@ mod connected {
         let hub = permit.hub(cache, endpoint).map_err(failed(repo, revision, "client"))?;
         let info = hub.repo(pinned(repo, revision)).info().map_err(failed(repo, revision, "file list"))?;
         let commit = hub.repo(pinned(repo, &info.sha));
-        for file in info.siblings.iter().map(|sibling| sibling.rfilename.as_str()).filter(|name| ModelSource::loads(name))
+        for file in
+            info.siblings.iter().map(|sibling| sibling.rfilename.as_str()).filter(|name| ModelSource::loads(name))
         {
             commit.get(file).map_err(failed(repo, revision, file))?;
         }
         // What a pinned download leaves out: the branch's commit, so that the cache answers for it without a network.
-        Cache::new(cache.to_owned())
-            .repo(pinned(repo, revision))
-            .create_ref(&info.sha)
-            .map_err(failed(repo, revision, "reference"))?;
+        Cache::new(cache.to_owned()).repo(pinned(repo, revision)).create_ref(&info.sha).map_err(failed(
+            repo,
+            revision,
+            "reference",
+        ))?;
         Ok(info.sha)
     }
 

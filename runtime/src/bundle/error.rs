@@ -195,13 +195,19 @@ impl BundleError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::WrongKey { found, .. } => {
-                return Some(format!("name the key whose id is {found} with --key-file; this says nothing about the content"));
+                return Some(format!(
+                    "name the key whose id is {found} with --key-file; this says nothing about the content"
+                ));
             }
             Self::Mac | Self::MacForm { .. } | Self::Index { .. } | Self::Path { .. } | Self::Place { .. } => {
                 "copy index.json and index.mac again from where the bundle was made; if they are refused again, do not trust the copy"
             }
-            Self::PartAbsent { .. } => "insert the disk that holds them, or copy them here, and run the same command again",
-            Self::PartHash { .. } => "copy this part again from where the bundle was made and run the same command again",
+            Self::PartAbsent { .. } => {
+                "insert the disk that holds them, or copy them here, and run the same command again"
+            }
+            Self::PartHash { .. } => {
+                "copy this part again from where the bundle was made and run the same command again"
+            }
             Self::Media { .. } => "clean or exchange the disk, or try another drive, and run the same command again",
             Self::SinceAbsent { .. } => "import that bundle first, or ask for a whole one (export without --since)",
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

@@ -98,7 +98,11 @@ fn read_once(
         return Err(differs(format!("{done} bytes"), format!("{} bytes", part.size)));
     }
     let found = hex(&hasher.finalize());
-    if found == part.sha256 { Ok(()) } else { Err(differs(format!("sha256:{found}"), format!("sha256:{}", part.sha256))) }
+    if found == part.sha256 {
+        Ok(())
+    } else {
+        Err(differs(format!("sha256:{found}"), format!("sha256:{}", part.sha256)))
+    }
 }
 
 /// Writes the stream as parts; a part gets its name when it is whole and on the disk.

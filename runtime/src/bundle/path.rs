@@ -91,9 +91,7 @@ fn fault(part: &str) -> Option<&'static str> {
         return Some("a part starts or ends with a dot");
     }
     let stem = part.split('.').next().unwrap_or_default().to_ascii_lowercase();
-    let numbered = |name: &str| {
-        stem.strip_prefix(name).is_some_and(|rest| matches!(rest.as_bytes(), [b'1'..=b'9']))
-    };
+    let numbered = |name: &str| stem.strip_prefix(name).is_some_and(|rest| matches!(rest.as_bytes(), [b'1'..=b'9']));
     if matches!(stem.as_str(), "con" | "prn" | "aux" | "nul") || numbered("com") || numbered("lpt") {
         return Some("a part is a name that Windows keeps for a device");
     }

@@ -8,9 +8,7 @@ use zeroize::Zeroizing;
 
 use super::limits::RECEIPT_LEN_MAX_BYTES;
 use super::{BundleError, open_plain};
-use crate::artifact::{
-    OperatorKey, Timestamp, canonical, from_hex, hex, hmac_matches, hmac_sha256, parse_canonical,
-};
+use crate::artifact::{OperatorKey, Timestamp, canonical, from_hex, hex, hmac_matches, hmac_sha256, parse_canonical};
 
 /// What an import did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,10 +78,7 @@ impl InstallReceipt {
     /// `Absent`, `Kind`, `WrongKey`, `Receipt` for one that was altered or is none, `Io`.
     pub fn open(path: &Path, key: &OperatorKey) -> Result<Self, BundleError> {
         let mut bytes = Vec::new();
-        open_plain(path)?
-            .take(RECEIPT_LEN_MAX_BYTES)
-            .read_to_end(&mut bytes)
-            .map_err(BundleError::io("read", path))?;
+        open_plain(path)?.take(RECEIPT_LEN_MAX_BYTES).read_to_end(&mut bytes).map_err(BundleError::io("read", path))?;
         let Sealed { mac, receipt } = parse_canonical("install receipt", &bytes)?;
         if receipt.format != FORMAT {
             let found = format!("{:?}", receipt.format);

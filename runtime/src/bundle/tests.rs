@@ -87,8 +87,7 @@ fn a_later_bundle_leaves_out_what_the_earlier_one_holds() {
     let folder = tempfile::tempdir().unwrap();
     let index = write(folder.path());
     let id = sha256_hex(b"id");
-    let mut files: Vec<_> =
-        index.files.iter().map(|file| (path(&file.path), file.sha256.clone(), file.size)).collect();
+    let mut files: Vec<_> = index.files.iter().map(|file| (path(&file.path), file.sha256.clone(), file.size)).collect();
     files.push((path("artifacts/c-1.kolm"), index.files[0].sha256.clone(), MIB));
     files[1].1 = sha256_hex(b"new");
     files[1].2 = 3;

@@ -44,9 +44,15 @@ pub(super) fn preflight(arguments: &Preflight, environment: &Environment) -> Res
             (1.., _, _) => Exit::MissingInput,
             (_, _, exit) => exit,
         };
-        rows.push(json!({ "artifact": path.display().to_string(), "complete": missing + wrong == 0, "models": models }));
+        rows.push(
+            json!({ "artifact": path.display().to_string(), "complete": missing + wrong == 0, "models": models }),
+        );
     }
-    if arguments.json { print_json(&json!({ "artifacts": rows, "exit": exit as u8 }))? } else { print(&text)? }
+    if arguments.json {
+        print_json(&json!({ "artifacts": rows, "exit": exit as u8 }))?
+    } else {
+        print(&text)?
+    }
     Ok(exit)
 }
 
@@ -115,7 +121,10 @@ fn list(text: &mut String, model: &Model) {
 /// The command that brings a model.
 fn command(model: &Model, prime: &str) -> String {
     if model.repo.starts_with("local/") {
-        return format!("{} is a local folder: name it with --{} DIR, or import a bundle that holds it", model.repo, model.role);
+        return format!(
+            "{} is a local folder: name it with --{} DIR, or import a bundle that holds it",
+            model.repo, model.role
+        );
     }
     if model.repo.starts_with("kolm/") {
         return format!("use a build of kolm that carries {} rev={}", model.repo, model.revision);

@@ -196,7 +196,8 @@ fn cache_content(cache: &Path) -> (usize, u64) {
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("models--"))
         .map(|entry| entry.path())
         .collect();
-    let size = models.iter().map(|model| bytes_below(&model.join("blobs")) + bytes_below(&model.join("snapshots"))).sum();
+    let size =
+        models.iter().map(|model| bytes_below(&model.join("blobs")) + bytes_below(&model.join("snapshots"))).sum();
     (models.len(), size)
 }
 

@@ -55,13 +55,18 @@ pub(super) fn export(arguments: &Export, environment: &Environment) -> Result<Ex
     for (cid, file) in &exported.artifacts {
         let _ = writeln!(text, "artifact: {file}  {cid}");
     }
-    let left_out = if exported.left_out > 0 { format!(", {} of them left out", exported.left_out) } else { String::new() };
+    let left_out =
+        if exported.left_out > 0 { format!(", {} of them left out", exported.left_out) } else { String::new() };
     let _ = writeln!(text, "files:    {}{left_out}", exported.files);
     let _ = writeln!(text, "parts:    {} ({} bytes)", exported.parts.len(), exported.size);
     for part in &exported.parts {
         let _ = writeln!(text, "          {part}");
     }
-    let _ = writeln!(text, "verifier: {}", verifier.map_or("none; name one with --verifier".to_owned(), |path| path.display().to_string()));
+    let _ = writeln!(
+        text,
+        "verifier: {}",
+        verifier.map_or("none; name one with --verifier".to_owned(), |path| path.display().to_string())
+    );
     print(&text)?;
     Ok(Exit::Done)
 }
@@ -113,7 +118,11 @@ pub(super) fn receipts(arguments: &Receipts, environment: &Environment) -> Resul
         let shown = environment.shown(path);
         match receipt {
             Ok(receipt) => {
-                let _ = writeln!(text, "ok    {}  bundle {}  {} files  {} bytes", receipt.time, receipt.bundle, receipt.files, receipt.size);
+                let _ = writeln!(
+                    text,
+                    "ok    {}  bundle {}  {} files  {} bytes",
+                    receipt.time, receipt.bundle, receipt.files, receipt.size
+                );
                 for artifact in &receipt.artifacts {
                     let _ = writeln!(text, "      {}-{}.kolm  {}", artifact.name, artifact.version, artifact.cid);
                 }
@@ -150,10 +159,8 @@ fn part_size(typed: &str) -> Result<u64, CompileError> {
     }
     let (whole, less) = typed.strip_suffix("-1").map_or((typed, 0), |whole| (whole, 1));
     let unit = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1u64 << 30)];
-    let (digits, unit) = unit
-        .iter()
-        .find_map(|(name, unit)| Some((whole.strip_suffix(name)?, *unit)))
-        .unwrap_or((whole, 1));
+    let (digits, unit) =
+        unit.iter().find_map(|(name, unit)| Some((whole.strip_suffix(name)?, *unit))).unwrap_or((whole, 1));
     let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
     let size = number.checked_mul(unit).and_then(|size| size.checked_sub(less)).ok_or_else(wrong)?;
     let range = kolm_runtime::bundle::PART_SIZE_LEAST_BYTES..=kolm_runtime::bundle::PART_SIZE_MOST_BYTES;
@@ -169,9 +176,13 @@ mod tests {
 
     #[test]
     fn part_sizes() {
-        for (typed, bytes) in
-            [("4GiB-1", 4_294_967_295), ("DVD", 2_340_000_000), ("dvd", 2_340_000_000), ("1048576", 1 << 20), ("700MiB", 700 << 20)]
-        {
+        for (typed, bytes) in [
+            ("4GiB-1", 4_294_967_295),
+            ("DVD", 2_340_000_000),
+            ("dvd", 2_340_000_000),
+            ("1048576", 1 << 20),
+            ("700MiB", 700 << 20),
+        ] {
             assert_eq!(part_size(typed).ok(), Some(bytes), "{typed}");
         }
         for typed in ["", "0", "1MiB-1", "-1", "4GB", "4 GiB x", "99999999GiB", "CD", "9007199254740993"] {
