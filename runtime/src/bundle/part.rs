@@ -18,7 +18,7 @@ use crate::artifact::{hex, sync_folder};
 pub fn open_plain(path: &Path) -> Result<File, BundleError> {
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Err(BundleError::Absent { path: path.to_path_buf() });
         }
         Err(error) => return Err(BundleError::io("open", path)(error)),
