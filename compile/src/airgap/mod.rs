@@ -34,3 +34,15 @@ pub fn imported_places(need: &Need, places: &ModelPlaces, kolm_home: &Path) -> M
     }
     places
 }
+
+/// Makes `~/.kolm` if it is not there, for nobody else to read.
+///
+/// # Errors
+/// What the system said.
+pub fn make_kolm_home(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}

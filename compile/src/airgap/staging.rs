@@ -50,6 +50,7 @@ impl Staging {
         id: &str,
         wanted: BTreeMap<String, Wanted>,
     ) -> Result<Self, CompileError> {
+        super::make_kolm_home(kolm_home).map_err(io("create", kolm_home))?;
         let short = &id[..16];
         let home = kolm_home.join(format!("import-{short}.part"));
         let cache = cache.join(format!(".kolm-import-{short}.part"));

@@ -186,6 +186,35 @@ fn indexes_that_break_a_rule() {
     assert_eq!(changed(|index| index["part_size"] = json!("1048576")), "json_schema");
 }
 
+/// Without the MAC, as a fuzzer would: whatever the bytes, an answer, and never the same index from other bytes.
+#[test]
+fn altered_and_cut_indexes_are_never_taken_for_the_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = write(folder.path());
+    let bytes = index.to_bytes().unwrap();
+    for at in 0..bytes.len() {
+        assert!(Index::parse(&bytes[..at]).is_err(), "cut at {at}");
+        for bit in 0..8 {
+            let mut altered = bytes.clone();
+            altered[at] ^= 1 << bit;
+            if let Ok(other) = Index::parse(&altered) {
+                assert_ne!(other, index, "byte {at} bit {bit}");
+                assert_eq!(other.to_bytes().unwrap(), altered, "byte {at} bit {bit}");
+            }
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes: Vec<u8>, path: String) {
+        let _ = Index::parse(&bytes);
+        if let Ok(read) = BundlePath::parse(&path) {
+            proptest::prop_assert_eq!(read.to_string(), path);
+        }
+    }
+}
+
 #[test]
 fn another_key_and_an_altered_index_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();

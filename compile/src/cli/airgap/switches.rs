@@ -9,6 +9,7 @@ use kolm_runtime::verify::ModelPlaces;
 use serde_json::json;
 
 use super::arguments::{Status, Switching};
+use crate::airgap::make_kolm_home;
 use crate::airgap::needs::Need;
 use crate::airgap::preflight::{self, Depth};
 use crate::cli::environment::{CallsHome, Environment, SWITCHES, Switch, switches};
@@ -19,7 +20,7 @@ use crate::pipeline::CompileError;
 /// Runs `kolm airgap enable`.
 pub(super) fn enable(arguments: &Switching, environment: &Environment) -> Result<Exit, CompileError> {
     let file = environment.airgap_file();
-    fs::create_dir_all(&environment.kolm_home).map_err(io("create", &environment.kolm_home))?;
+    make_kolm_home(&environment.kolm_home).map_err(io("create", &environment.kolm_home))?;
     let lines: String = SWITCHES.iter().map(|name| format!("{name}=1\n")).collect();
     let staged = Staged::write(&file, lines.as_bytes())?;
     record(arguments, environment, "airgap enable")?;
