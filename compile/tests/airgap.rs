@@ -309,10 +309,10 @@ fn what_is_wrong_with_a_bundle_is_named_and_leaves_the_old_state() {
     fs::write(&parts[2], &whole).expect("written");
 
     // What was read before the fault is not read again; a file that was put into the staging folder by hand is found.
-    let staged = fs::read_dir(user.path(".kolm")).expect("a folder").flatten().map(|entry| entry.path());
-    let staged = staged.filter(|path| path.extension().is_some_and(|ext| ext == "part")).next().expect("staging");
-    let victim = fs::read_dir(&staged).expect("staging").flatten().map(|entry| entry.path());
-    let victim = victim.filter(|path| path.metadata().is_ok_and(|file| file.len() > 2 << 20)).next().expect("noise");
+    let mut staged = fs::read_dir(user.path(".kolm")).expect("a folder").flatten().map(|entry| entry.path());
+    let staged = staged.find(|path| path.extension().is_some_and(|ext| ext == "part")).expect("staging");
+    let mut victim = fs::read_dir(&staged).expect("staging").flatten().map(|entry| entry.path());
+    let victim = victim.find(|path| path.metadata().is_ok_and(|file| file.len() > 2 << 20)).expect("noise");
     let mut bytes = fs::read(&victim).expect("staged");
     bytes[7] ^= 1;
     fs::write(&victim, bytes).expect("written");
