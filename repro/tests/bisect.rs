@@ -59,6 +59,7 @@ fn compile(folder: &Path) -> PathBuf {
         kolm_home: folder.join(".kolm"),
         hub_cache: folder.join("hub"),
         key_file: None,
+        credentials: None,
         offline: None,
         source_date_epoch: None,
         now_seconds: 1_800_000_000,

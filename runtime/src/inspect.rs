@@ -178,7 +178,7 @@ fn share(text: &str) -> Ppm {
 }
 
 /// A size for people, decimal units: `1.84 GB`, `0.04 GB`; below ten megabytes `6.43 MB`, below ten kilobytes bytes.
-pub(crate) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let (unit, name) = match bytes {
         10_000_000.. => (1_000_000_000, "GB"),
         10_000.. => (1_000_000, "MB"),

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod artifact;
+pub mod bundle;
 pub mod eval;
 pub mod inspect;
 pub mod kernel;

@@ -46,7 +46,7 @@ pub(super) enum Verb {
     Corpus(CorpusVerb),
     /// Verbs of the bounded side
     #[command(subcommand)]
-    Airgap(AirgapVerb),
+    Airgap(super::airgap::arguments::AirgapVerb),
 }
 
 /// `kolm init`
@@ -290,12 +290,6 @@ pub(super) struct Deidentify {
     /// As JSON
     #[arg(long)]
     pub(super) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum AirgapVerb {
-    /// The same as `kolm verify`
-    Verify(Verify),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 checked and refused, 2 usage, 3 gate not met, 4 missing input, 5 refused by air-gap mode, 6 I/O";

@@ -2,7 +2,7 @@
 //! neither key nor model.
 
 use std::io::{BufRead, ErrorKind, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kolm_runtime::artifact::{ArtifactError, ArtifactFile, Opened, OperatorKey, Timestamp};
 use kolm_runtime::eval::{Response, ServeError, Served};
@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use super::environment::Environment;
 use super::progress::Progress;
 use super::{Exit, arguments};
+use crate::airgap::imported_places;
+use crate::airgap::needs::Need;
 use crate::pipeline::CompileError;
 
 /// Runs `kolm inspect`.
@@ -58,10 +60,11 @@ fn options(
     environment: &Environment,
 ) -> Result<verb::Verify, CompileError> {
     let now = super::audit::now(environment)?;
+    let places = places_of(&artifact, &arguments.models, environment);
     Ok(verb::Verify {
         artifact,
         key: super::compile::key_source(&arguments.key, environment),
-        places: places(&arguments.models, environment),
+        places,
         replay: !arguments.no_replay,
         gate: arguments.gate,
         now: Some(now),
@@ -138,7 +141,7 @@ pub(super) fn run(arguments: &arguments::Run, level: Level, environment: &Enviro
     let rollback = if arguments.allow_rollback { Rollback::Allow } else { Rollback::Refuse };
     let site = Site { kolm_home: environment.kolm_home.clone(), now: super::audit::now(environment)?, rollback };
     let standing = admit(&site, max_age(arguments.max_age.as_deref())?, &opened, &key)?;
-    let places = places(&arguments.models, environment);
+    let places = places_of(&arguments.artifact, &arguments.models, environment);
     let plan = &opened.plan;
     let base = places.find(Role::Base, &plan.base.repo, &plan.base.revision, &plan.base.files)?;
     let encoder = match &plan.recall {
@@ -224,6 +227,14 @@ pub(super) fn places(models: &arguments::Models, environment: &Environment) -> M
         encoder: models.encoder.clone(),
         cache: Some(HubCache::new(models.cache.clone().unwrap_or_else(|| environment.hub_cache.clone()))),
     }
+}
+
+/// Those places, and for a model that was a local folder the one that an import made.
+pub(super) fn places_of(artifact: &Path, models: &arguments::Models, environment: &Environment) -> ModelPlaces {
+    let places = places(models, environment);
+    // An artifact that does not open is refused by whoever asked.
+    let needs = Need::of_file(artifact).unwrap_or_default();
+    needs.iter().fold(places, |places, need| imported_places(need, &places, &environment.kolm_home))
 }
 
 fn failed(error: ServeError) -> CompileError {

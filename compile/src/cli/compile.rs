@@ -107,6 +107,11 @@ fn created(typed: Option<&str>, environment: &Environment) -> Result<Timestamp, 
             expected: "seconds since 1970-01-01",
         });
     }
+    now(environment)
+}
+
+/// The time at start-up.
+pub(super) fn now(environment: &Environment) -> Result<Timestamp, CompileError> {
     Timestamp::from_unix(environment.now_seconds).ok_or_else(|| CompileError::Value {
         what: "the clock",
         found: environment.now_seconds.to_string(),

@@ -51,7 +51,7 @@ impl Environment {
         let kolm_home = home.join(".kolm");
         let hub_cache =
             HubCache::from_variables(&variable).map_or_else(|| home.join(".cache"), |cache| cache.folder().to_owned());
-        let offline = offline(&kolm_home.join("airgap.env"));
+        let offline = offline(&kolm_home.join(AIRGAP_FILE));
         Environment {
             hub_cache,
             hub_endpoint: text("HF_ENDPOINT"),
@@ -66,35 +66,138 @@ impl Environment {
         }
     }
 
+    /// `~/.kolm/airgap.env`.
+    pub fn airgap_file(&self) -> PathBuf {
+        self.kolm_home.join(AIRGAP_FILE)
+    }
+
+    /// Where imported artifacts lie: `~/.kolm/artifacts`.
+    pub fn artifacts_folder(&self) -> PathBuf {
+        self.kolm_home.join("artifacts")
+    }
+
+    /// A path as people write it: the home folder is `~`.
+    pub fn shown(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.home) {
+            Ok(below) if self.home.is_absolute() => format!("~/{}", below.display()),
+            _ => path.display().to_string(),
+        }
+    }
+
+    /// A file that lies beside this binary.
+    pub fn beside_binary(name: &str) -> Option<PathBuf> {
+        let path = std::env::current_exe().ok()?.with_file_name(name);
+        path.is_file().then_some(path)
+    }
+
     /// Where unfinished compiles keep their checkpoints.
     pub fn work_folder(&self) -> PathBuf {
         self.kolm_home.join("work")
     }
 }
 
-fn offline(file: &Path) -> Option<Offline> {
-    let from_file = std::fs::read_to_string(file).unwrap_or_default();
-    for (name, air_gap) in [("KOLM_AIRGAP", true), ("HF_HUB_OFFLINE", false), ("TRANSFORMERS_OFFLINE", false)] {
-        if let Some(value) = text(name) {
-            if is_on(&value) {
-                return Some(Offline { variable: name, source: "environment".to_owned(), air_gap });
-            }
-            continue;
-        }
-        let set_in_file = from_file.lines().any(|line| {
-            let line = line.trim();
-            let line = line.strip_prefix("export ").unwrap_or(line);
-            line.split_once('=').is_some_and(|(key, value)| key.trim() == name && is_on(value.trim()))
-        });
-        if set_in_file {
-            return Some(Offline { variable: name, source: file.display().to_string(), air_gap });
-        }
-    }
-    None
+/// One of the three air-gap variables: its value, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switch {
+    /// Name of the variable.
+    pub name: &'static str,
+    /// Its value in the environment.
+    pub in_environment: Option<String>,
+    /// Its value in `airgap.env`.
+    pub in_file: Option<String>,
 }
 
-fn is_on(value: &str) -> bool {
-    matches!(value.trim_matches('"').to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
+impl Switch {
+    /// The value that counts: the environment wins.
+    pub fn value(&self) -> Option<&str> {
+        self.in_environment.as_deref().or(self.in_file.as_deref())
+    }
+
+    /// Whether it forbids the network. Of `KOLM_AIRGAP` only a plain no counts as off: a mistyped value must not open the gap.
+    pub fn is_on(&self) -> bool {
+        self.value().is_some_and(|value| {
+            let value = value.trim_matches('"').to_ascii_lowercase();
+            match self.name {
+                AIRGAP => !matches!(value.as_str(), "0" | "false" | "no" | "off" | ""),
+                _ => matches!(value.as_str(), "1" | "true" | "yes" | "on"),
+            }
+        })
+    }
+}
+
+/// The three variables, and what stood in the way of reading `file`.
+pub fn switches(file: &Path) -> ([Switch; 3], Option<std::io::Error>) {
+    let (lines, fault) = match std::fs::read_to_string(file) {
+        Ok(lines) => (lines, None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (String::new(), None),
+        Err(error) => (String::new(), Some(error)),
+    };
+    let in_file = |name: &str| {
+        let value = |line: &str| {
+            let line = line.trim();
+            let (key, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+            (key.trim() == name).then(|| value.trim().to_owned())
+        };
+        // As a shell reads it: the last one counts.
+        lines.lines().filter_map(value).next_back()
+    };
+    (SWITCHES.map(|name| Switch { name, in_environment: text(name), in_file: in_file(name) }), fault)
+}
+
+/// What else around this process could call home: names only, values may be secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallsHome {
+    /// Variables and files that hold an access token.
+    pub tokens: Vec<String>,
+    /// Opt-outs that are not set, and exporters that are.
+    pub telemetry: Vec<String>,
+    /// Proxies and mirrors.
+    pub proxies: Vec<String>,
+}
+
+impl CallsHome {
+    /// Reads the environment, and looks where the hub's own tools keep a token.
+    pub fn read(home: &Path) -> CallsHome {
+        let is_set = |name: &&str| variable(name).is_some();
+        let named = |names: &[&str]| -> Vec<String> {
+            names.iter().copied().filter(is_set).map(|name| format!("{name} (set)")).collect()
+        };
+        let mut tokens = named(&["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]);
+        let of_hub = variable("HF_HOME").map_or_else(|| home.join(".cache/huggingface"), PathBuf::from);
+        let files = [
+            variable("HF_TOKEN_PATH").map_or_else(|| of_hub.join("token"), PathBuf::from),
+            of_hub.join("stored_tokens"),
+        ];
+        tokens.extend(files.iter().filter(|file| file.exists()).map(|file| file.display().to_string()));
+        let mut telemetry: Vec<String> = ["HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_UPDATE_CHECK", "DO_NOT_TRACK"]
+            .iter()
+            .filter(|name| !is_set(name))
+            .map(|name| format!("{name} (not set)"))
+            .collect();
+        telemetry
+            .extend(names().into_iter().filter(|name| name.starts_with("OTEL_")).map(|name| format!("{name} (set)")));
+        let proxies =
+            named(&["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "HF_ENDPOINT"]);
+        CallsHome { tokens, telemetry, proxies }
+    }
+}
+
+fn offline(file: &Path) -> Option<Offline> {
+    let (switches, fault) = switches(file);
+    if let Some(switch) = switches.iter().find(|switch| switch.is_on()) {
+        let source = match switch.in_environment {
+            Some(_) => "the environment".to_owned(),
+            None => file.display().to_string(),
+        };
+        return Some(Offline { variable: switch.name, source, air_gap: switch.name == AIRGAP });
+    }
+    // Whether the gap is closed cannot be read, so it is; only the environment can say otherwise.
+    let said = switches.first().is_some_and(|switch| switch.in_environment.is_some());
+    fault.filter(|_| !said).map(|error| Offline {
+        variable: AIRGAP,
+        source: format!("{}, which cannot be read: {error}", file.display()),
+        air_gap: true,
+    })
 }
 
 fn text(name: &str) -> Option<String> {
@@ -106,7 +209,50 @@ fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one home of the environment in this crate")]
+fn names() -> Vec<String> {
+    let mut names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    names.sort();
+    names
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one home of the clock in this crate")]
 fn now_seconds() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+const AIRGAP: &str = "KOLM_AIRGAP";
+const AIRGAP_FILE: &str = "airgap.env";
+/// The variables of `airgap.env`, in its order.
+pub const SWITCHES: [&str; 3] = [AIRGAP, "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_value_keeps_the_gap_closed_and_hints_stay_hints() {
+        let on = |name, value: &str| Switch { name, in_environment: None, in_file: Some(value.to_owned()) }.is_on();
+        for (value, airgap, hint) in
+            [("1", true, true), ("yse", true, false), ("0", false, false), ("off", false, false)]
+        {
+            assert_eq!([on(AIRGAP, value), on("HF_HUB_OFFLINE", value)], [airgap, hint], "{value}");
+        }
+        let both = Switch { name: AIRGAP, in_environment: Some("0".to_owned()), in_file: Some("1".to_owned()) };
+        assert!(!both.is_on());
+    }
+
+    #[test]
+    fn the_file_is_read_as_a_shell_reads_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("airgap.env");
+        std::fs::write(&file, "# gap\nexport HF_HUB_OFFLINE=0\n HF_HUB_OFFLINE = 1 \nKOLM_AIRGAPX=1\n")
+            .expect("written");
+        let (found, fault) = switches(&file);
+        let values: Vec<_> = found.iter().map(|switch| switch.in_file.as_deref()).collect();
+        assert_eq!(values, [None, Some("1"), None]);
+        assert!(fault.is_none());
+        let (_, fault) = switches(folder.path());
+        assert!(fault.is_some(), "a folder is no file");
+    }
 }

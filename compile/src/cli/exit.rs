@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use kolm_runtime::model::ModelError;
 
+use crate::network::Forbidden;
 use crate::pipeline::CompileError;
 use crate::pipeline::fetch::FetchError;
 use crate::train::TrainError;
@@ -43,11 +44,13 @@ impl Exit {
             CompileError::Artifact(error) => Exit::from_code(kolm_runtime::verify::Exit::of(error).code()),
             CompileError::Model(error) => of_model(error),
             CompileError::Train(error) => of_training(error),
-            CompileError::Fetch(FetchError::Forbidden { air_gap: true, .. }) => Exit::AirGap,
+            CompileError::Fetch(FetchError::Forbidden(Forbidden { air_gap: true, .. })) => Exit::AirGap,
             CompileError::Fetch(_) => Exit::MissingInput,
             CompileError::BelowGate { .. } => Exit::GateNotMet,
             CompileError::Diff(error) => Exit::from_code(error.exit_code()),
+            CompileError::Bundle(error) => Exit::from_code(error.exit().code()),
             CompileError::Recall(_)
+            | CompileError::Installed { .. }
             | CompileError::PlanMoved { .. }
             | CompileError::Eval(_)
             | CompileError::Overlong { .. }
@@ -139,6 +142,8 @@ pub fn hint(error: &CompileError) -> Option<String> {
         CompileError::Job(_) => "`kolm init` writes a job file with every key explained".to_owned(),
         CompileError::Corpus(error) => return error.hint().map(str::to_owned),
         CompileError::Artifact(error) => return kolm_runtime::verify::hint(error),
+        CompileError::Bundle(error) => return error.hint(),
+        CompileError::Installed { .. } => "move it away if the bundle's is meant to take its place, and run the same command again".to_owned(),
         CompileError::BelowGate { .. } => {
             "train longer, add rows, or lower the gate in the job; --allow-below-gate writes it anyway and the manifest says so".to_owned()
         }
@@ -152,8 +157,8 @@ pub fn hint(error: &CompileError) -> Option<String> {
         }
         CompileError::NotARefresh { .. } => "a refresh is the next version of the same task".to_owned(),
         CompileError::NoTemplate { .. } => "add a [task] template such as \"{{ prompt }}\\n\"".to_owned(),
-        CompileError::Fetch(FetchError::Forbidden { repo, variable, .. }) => {
-            format!("on the connected side: hf download {repo} --revision SHA; or unset {variable} where going out is allowed")
+        CompileError::Fetch(FetchError::Forbidden(Forbidden { variable, .. })) => {
+            format!("do this on the connected side and bring the result with `kolm airgap export`; or, where going out is allowed, unset {variable} (`kolm airgap disable`)")
         }
         CompileError::Fetch(FetchError::NotConnected { repo }) => format!("on the connected side: hf download {repo} --revision SHA"),
         CompileError::Train(TrainError::NotFinite { .. }) => "lower [train] learning_rate, or set clip_norm".to_owned(),

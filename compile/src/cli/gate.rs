@@ -22,7 +22,7 @@ pub(super) fn gate(arguments: &arguments::Gate, level: Level, environment: &Envi
             max_drop: share("--max-drop", arguments.max_drop.as_deref())?,
         },
         key: super::compile::key_source(&arguments.key, environment),
-        places: super::bounded::places(&arguments.models, environment),
+        places: super::bounded::places_of(&arguments.artifact, &arguments.models, environment),
     };
     let mut progress = Progress::new(!std::io::stderr().is_terminal());
     let mut shown = |done: usize, total: usize| progress.replayed(done as u64, total as u64);

@@ -2,6 +2,7 @@
 //!
 //! stdout is data, stderr is talk. Every error names what was found and what was expected; advice stands on its own `hint:` line.
 
+mod airgap;
 mod arguments;
 mod audit;
 mod bounded;
@@ -22,8 +23,9 @@ use clap::Parser;
 use kolm_runtime::kernel::Level;
 use serde::Serialize;
 
+use crate::network::{Lock, lock_out};
 use crate::pipeline::CompileError;
-use arguments::{AirgapVerb, Arguments, CorpusVerb, Verb};
+use arguments::{Arguments, CorpusVerb, Verb};
 pub use compile::micro_batch;
 use environment::Environment;
 pub use exit::{Exit, hint};
@@ -38,7 +40,8 @@ pub fn main() -> ExitCode {
         }
     };
     let environment = Environment::read();
-    match run(&arguments, &environment) {
+    let lock = lock(&environment);
+    match run(&arguments, &environment, &lock) {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("error: {error}");
@@ -50,7 +53,19 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments, environment: &Environment) -> Result<Exit, CompileError> {
+/// In air-gap mode the kernel takes the network away, before any thread is started.
+fn lock(environment: &Environment) -> Lock {
+    if !environment.offline.as_ref().is_some_and(|switch| switch.air_gap) {
+        return Lock::NotAsked;
+    }
+    let lock = lock_out();
+    if let Lock::Unavailable(reason) = &lock {
+        eprintln!("warning: air-gap mode is on, but this kernel cannot keep the process off the network: {reason}");
+    }
+    lock
+}
+
+fn run(arguments: &Arguments, environment: &Environment, lock: &Lock) -> Result<Exit, CompileError> {
     let level = Level::from_environment().map_err(|error| CompileError::Value {
         what: "KOLM_SIMD",
         found: error.to_string(),
@@ -62,9 +77,8 @@ fn run(arguments: &Arguments, environment: &Environment) -> Result<Exit, Compile
         Verb::Compile(arguments) => compile::compile(arguments, level, environment).map(|()| Exit::Done),
         Verb::Refresh(arguments) => refresh::refresh(arguments, level, environment).map(|()| Exit::Done),
         Verb::Inspect(arguments) => bounded::inspect(arguments, environment),
-        Verb::Verify(arguments) | Verb::Airgap(AirgapVerb::Verify(arguments)) => {
-            bounded::verify(arguments, level, environment)
-        }
+        Verb::Verify(arguments) => bounded::verify(arguments, level, environment),
+        Verb::Airgap(verb) => airgap::run(verb, level, environment, lock),
         Verb::Selftest(arguments) => selftest::selftest(arguments),
         Verb::Run(arguments) => bounded::run(arguments, level, environment),
         Verb::Diff(arguments) => bounded::diff(arguments),

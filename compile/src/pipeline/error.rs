@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kolm_runtime::artifact::ArtifactError;
+use kolm_runtime::bundle::BundleError;
 use kolm_runtime::eval::EvalError;
 use kolm_runtime::model::ModelError;
 use kolm_runtime::recall::RecallError;
@@ -162,6 +163,19 @@ pub enum CompileError {
         found: String,
         /// What it must be.
         expected: &'static str,
+    },
+    /// A bundle is wrong, incomplete, or could not be read or written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// An import would replace an artifact of the same name and version.
+    #[error("{} is there already with SHA-256 {found}, the bundle brings {expected}", path.display())]
+    Installed {
+        /// The file.
+        path: PathBuf,
+        /// Hash of what is there.
+        found: String,
+        /// Hash of what the bundle brings.
+        expected: String,
     },
     /// A file or folder could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]

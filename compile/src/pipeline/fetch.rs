@@ -1,30 +1,22 @@
-//! Fetching a base from the hub: the one place of the workspace that constructs a network client.
+//! Fetching a model from the hub, pinned, into the Hugging Face cache layout; runtime's own reader takes it from there.
 //!
-//! Compiled only with the feature `connected`. A branch name is resolved once to a commit SHA, and every file is taken at that SHA
-//! into the Hugging Face cache layout; runtime's own reader takes it from there. Refuses before any name resolution when a switch
-//! forbids the network.
+//! Whether that is allowed, and the client, come from [`crate::network`]. A branch name is resolved once to a commit SHA and every file is
+//! taken at that SHA. An interrupted download goes on where it stopped.
 
 use std::path::Path;
 
+use kolm_runtime::model::FileIdentity;
 use thiserror::Error;
 
 use crate::cli::environment::Offline;
+use crate::network::{Forbidden, Permit, may_leave};
 
 /// Why a model could not be fetched.
 #[derive(Debug, Error)]
 pub enum FetchError {
     /// A switch forbids leaving this machine.
-    #[error("{repo} is not in the cache and {variable}=1 (from {origin}) forbids fetching it")]
-    Forbidden {
-        /// Model repository.
-        repo: String,
-        /// The variable that forbids it.
-        variable: &'static str,
-        /// Where its value came from.
-        origin: String,
-        /// Whether it is the air gap proper.
-        air_gap: bool,
-    },
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     /// This build holds no network client.
     #[error("{repo} is not in the cache and this build of kolm has no network client")]
     NotConnected {
@@ -57,55 +49,99 @@ pub fn fetch(
     endpoint: Option<&str>,
     offline: Option<&Offline>,
 ) -> Result<String, FetchError> {
-    if let Some(switch) = offline {
-        return Err(FetchError::Forbidden {
-            repo: repo.to_owned(),
-            variable: switch.variable,
-            origin: switch.source.clone(),
-            air_gap: switch.air_gap,
-        });
-    }
-    fetch_connected(repo, revision, cache, endpoint)
+    let permit = may_leave(&format!("{repo} is not in the cache; fetching it"), offline)?;
+    connected::model(&permit, repo, revision, cache, endpoint)
+}
+
+/// Fetches one file of `repo` at the commit `revision` into `cache`, over what lies there.
+///
+/// # Errors
+/// [`FetchError::NotConnected`] in a build without `connected`, [`FetchError::Hub`] otherwise.
+pub fn fetch_file(
+    permit: &Permit,
+    repo: &str,
+    revision: &str,
+    file: &FileIdentity,
+    cache: &Path,
+    endpoint: Option<&str>,
+) -> Result<(), FetchError> {
+    connected::file(permit, repo, revision, &file.path, cache, endpoint)
 }
 
 #[cfg(not(feature = "connected"))]
-fn fetch_connected(repo: &str, _revision: &str, _cache: &Path, _endpoint: Option<&str>) -> Result<String, FetchError> {
-    Err(FetchError::NotConnected { repo: repo.to_owned() })
+mod connected {
+    use std::path::Path;
+
+    use super::{FetchError, Permit};
+
+    pub(super) fn model(_: &Permit, repo: &str, _: &str, _: &Path, _: Option<&str>) -> Result<String, FetchError> {
+        Err(FetchError::NotConnected { repo: repo.to_owned() })
+    }
+
+    pub(super) fn file(_: &Permit, repo: &str, _: &str, _: &str, _: &Path, _: Option<&str>) -> Result<(), FetchError> {
+        Err(FetchError::NotConnected { repo: repo.to_owned() })
+    }
 }
 
 #[cfg(feature = "connected")]
-fn fetch_connected(repo: &str, revision: &str, cache: &Path, endpoint: Option<&str>) -> Result<String, FetchError> {
-    use hf_hub::api::sync::ApiBuilder;
+mod connected {
+    use std::fmt::Display;
+    use std::path::Path;
+
     use hf_hub::{Cache, Repo, RepoType};
     use kolm_runtime::model::ModelSource;
 
-    let failed = |what: &str, reason: String| FetchError::Hub {
-        repo: repo.to_owned(),
-        revision: revision.to_owned(),
-        what: what.to_owned(),
-        reason,
-    };
-    let mut builder = ApiBuilder::from_cache(Cache::new(cache.to_owned()))
-        .with_progress(false)
-        .with_user_agent("kolm", env!("CARGO_PKG_VERSION"));
-    if let Some(endpoint) = endpoint {
-        builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
+    use super::{FetchError, Permit};
+
+    fn failed<'a, E: Display>(repo: &'a str, revision: &'a str, what: &'a str) -> impl FnOnce(E) -> FetchError + 'a {
+        move |reason| FetchError::Hub {
+            repo: repo.to_owned(),
+            revision: revision.to_owned(),
+            what: what.to_owned(),
+            reason: reason.to_string(),
+        }
     }
-    let api = builder.build().map_err(|error| failed("client", error.to_string()))?;
-    let info = api
-        .repo(Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned()))
-        .info()
-        .map_err(|error| failed("file list", error.to_string()))?;
-    let pinned = api.repo(Repo::with_revision(repo.to_owned(), RepoType::Model, info.sha.clone()));
-    for file in info.siblings.iter().map(|sibling| sibling.rfilename.as_str()).filter(|name| ModelSource::loads(name)) {
-        pinned.get(file).map_err(|error| failed(file, error.to_string()))?;
+
+    fn pinned(repo: &str, revision: &str) -> Repo {
+        Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned())
     }
-    // What a pinned download leaves out: the branch's commit, so that the cache answers for it without a network.
-    Cache::new(cache.to_owned())
-        .repo(Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned()))
-        .create_ref(&info.sha)
-        .map_err(|error| failed("reference", error.to_string()))?;
-    Ok(info.sha)
+
+    pub(super) fn model(
+        permit: &Permit,
+        repo: &str,
+        revision: &str,
+        cache: &Path,
+        endpoint: Option<&str>,
+    ) -> Result<String, FetchError> {
+        let hub = permit.hub(cache, endpoint).map_err(failed(repo, revision, "client"))?;
+        let info = hub.repo(pinned(repo, revision)).info().map_err(failed(repo, revision, "file list"))?;
+        let commit = hub.repo(pinned(repo, &info.sha));
+        for file in
+            info.siblings.iter().map(|sibling| sibling.rfilename.as_str()).filter(|name| ModelSource::loads(name))
+        {
+            commit.get(file).map_err(failed(repo, revision, file))?;
+        }
+        // What a pinned download leaves out: the branch's commit, so that the cache answers for it without a network.
+        Cache::new(cache.to_owned()).repo(pinned(repo, revision)).create_ref(&info.sha).map_err(failed(
+            repo,
+            revision,
+            "reference",
+        ))?;
+        Ok(info.sha)
+    }
+
+    pub(super) fn file(
+        permit: &Permit,
+        repo: &str,
+        revision: &str,
+        path: &str,
+        cache: &Path,
+        endpoint: Option<&str>,
+    ) -> Result<(), FetchError> {
+        let hub = permit.hub(cache, endpoint).map_err(failed(repo, revision, "client"))?;
+        hub.repo(pinned(repo, revision)).download(path).map_err(failed(repo, revision, path))?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +152,6 @@ mod tests {
     fn an_offline_switch_refuses_before_anything_else() {
         let switch = Offline { variable: "KOLM_AIRGAP", source: "environment".to_owned(), air_gap: true };
         let refused = fetch("org/model", "main", Path::new("/nonexistent"), None, Some(&switch));
-        assert!(matches!(refused, Err(FetchError::Forbidden { variable: "KOLM_AIRGAP", .. })));
+        assert!(matches!(refused, Err(FetchError::Forbidden(Forbidden { variable: "KOLM_AIRGAP", .. }))));
     }
 }
