@@ -79,7 +79,7 @@ fn compile(folder: &Path) -> PathBuf {
         micro_batch: None,
         allow_below_gate: false,
         force: false,
-        key: KeySource { file: None, descriptor: None, environment: None, home: Some(folder.to_owned()) },
+        key: KeySource { home: Some(folder.to_owned()), ..KeySource::default() },
     };
     pipeline::compile(&request, Level::detect(), &environment, &mut Progress::new(true)).unwrap().path
 }
