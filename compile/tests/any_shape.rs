@@ -143,7 +143,7 @@ fn train(shape: &Shape, run: &Run, condition: &Condition) -> (Vec<u8>, Vec<Trace
     let train = || {
         let initial = initial_adapter(level, &decoder.config, &config, run.seed).expect("an adapter");
         let store = condition.stopped.then_some(&store);
-        train_adapter(level, &source, &decoder, initial, &examples, &settings, store, &mut |_| ()).expect("trains")
+        train_adapter(level, &source, &decoder, initial, &examples, &settings, store, &mut |_: &StepReport| ()).expect("trains")
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(condition.threads).build().expect("a pool");
     let (mut adapter, mut trace) = pool.install(train);

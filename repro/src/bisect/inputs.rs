@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use kolm_compile::corpus::{Columns, Role, Row, read_file};
+use kolm_compile::corpus::{Columns, CorpusError, Role, Row, read_file};
 use kolm_compile::diff::tree::{self, Change};
 use kolm_compile::diff::ulp;
 use kolm_compile::pipeline::{CompileError, Inputs, Prepared};
@@ -101,10 +101,10 @@ fn rows(a: &Known<'_>, b: &Known<'_>, role: Role, found: &mut Vec<InputDifferenc
         if sha_a == sha_b {
             continue;
         }
-        let read = |path: &Path, columns: &Columns| read_file(place, path, columns).map_err(CompileError::from);
+        let read = |path: &Path, columns: &Columns| read_file(place, path, columns).map_err(stopped);
         let (mut rows_a, mut rows_b) = (read(path_a, &columns(a))?, read(path_b, &columns(b))?);
         loop {
-            let next = |row: Option<Result<Row, _>>| row.transpose().map_err(CompileError::from);
+            let next = |row: Option<Result<Row, _>>| row.transpose().map_err(stopped);
             let (row_a, row_b) = (next(rows_a.next())?, next(rows_b.next())?);
             if row_a.is_none() && row_b.is_none() {
                 break;
@@ -125,6 +125,11 @@ fn rows(a: &Known<'_>, b: &Known<'_>, role: Role, found: &mut Vec<InputDifferenc
         });
     }
     Ok(())
+}
+
+/// A corpus that cannot be read stops a bisection as it would a compile.
+fn stopped(error: CorpusError) -> BisectError {
+    CompileError::from(error).into()
 }
 
 fn row(path: &Path, a: Option<&Row>, b: Option<&Row>) -> Option<InputDifference> {

@@ -87,8 +87,8 @@ pub fn bisect(
             error => Err(error),
         })?,
     };
-    let prepared_a = inputs_a.as_ref().map(|inputs| pipeline::prepare(inputs, level, progress)).transpose()?;
-    let prepared_b = inputs_b.as_ref().map(|inputs| pipeline::prepare(inputs, level, progress)).transpose()?;
+    let prepared_a = prepare(&inputs_a, level, progress)?;
+    let prepared_b = prepare(&inputs_b, level, progress)?;
 
     let mut found = Bisection::new(request);
     if let Some((left, right)) = opened {
@@ -200,6 +200,17 @@ impl<'a> Side<'a> {
 /// A folder that is gone when it is dropped.
 fn temporary() -> Result<tempfile::TempDir, ArtifactError> {
     tempfile::tempdir().map_err(|source| ArtifactError::Io { action: "create", path: std::env::temp_dir(), source })
+}
+
+fn prepare<'a>(
+    inputs: &'a Option<Inputs>,
+    level: Level,
+    progress: &mut Progress,
+) -> Result<Option<Prepared<'a>>, BisectError> {
+    Ok(match inputs {
+        Some(inputs) => Some(pipeline::prepare(inputs, level, progress)?),
+        None => None,
+    })
 }
 
 fn known<'a>(inputs: &'a Option<Inputs>, prepared: &'a Option<Prepared<'a>>) -> Option<Known<'a>> {

@@ -129,11 +129,12 @@ fn request(artifact: &Path, inputs: &arguments::Inputs, environment: &Environmen
 }
 
 /// A rebuild without a corpus is a slip of the hand.
-fn corpus_named(inputs: &arguments::Inputs) -> Result<(), CompileError> {
+fn corpus_named(inputs: &arguments::Inputs) -> Result<(), CliError> {
     if !inputs.corpus.is_empty() {
         return Ok(());
     }
-    Err(CompileError::Value { what: "--corpus", found: String::new(), expected: "every corpus file, in any order" })
+    let (what, expected) = ("--corpus", "every corpus file, in any order");
+    Err(CompileError::Value { what, found: String::new(), expected }.into())
 }
 
 /// `keygen`
