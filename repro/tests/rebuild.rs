@@ -41,6 +41,7 @@ fn compile(job: &Path, home: &Path) -> Compiled {
         kolm_home: home.join(".kolm"),
         hub_cache: home.join("hub"),
         key_file: None,
+        credentials: None,
         offline: None,
         source_date_epoch: None,
         now_seconds: 1_800_000_000,
