@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kolm_compile::train::stream::{below, stream};
-use kolm_compile::train::{Example, Settings, initial_adapter, train_adapter};
+use kolm_compile::train::{Example, Settings, StepReport, initial_adapter, train_adapter};
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::{AdapterConfig, Decoder, ModelSource};
 
@@ -33,7 +33,7 @@ fn step(c: &mut Criterion) {
             let settings = Settings { steps: steps + 1, batch_size: BATCH, ..Settings::default() };
             let initial = initial_adapter(level, &decoder.config, &config, 0).expect("an adapter");
             let (mut first, mut passed) = (None, Duration::ZERO);
-            let mut observe = |_: &_| passed = first.get_or_insert_with(now).elapsed();
+            let mut observe = |_: &StepReport| passed = first.get_or_insert_with(now).elapsed();
             train_adapter(level, &source, &decoder, initial, &examples, &settings, None, &mut observe).expect("trains");
             passed
         });

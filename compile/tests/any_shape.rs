@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use kolm_compile::train::stream::{below, stream, unit};
-use kolm_compile::train::{CheckpointStore, Example, Settings, TraceLine, initial_adapter, train_adapter};
+use kolm_compile::train::{CheckpointStore, Example, Settings, StepReport, TraceLine, initial_adapter, train_adapter};
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::safetensors::{self, Dtype, f32_bytes};
 use kolm_runtime::model::{AdapterConfig, Decoder, ModelSource, Target};
@@ -143,7 +143,8 @@ fn train(shape: &Shape, run: &Run, condition: &Condition) -> (Vec<u8>, Vec<Trace
     let train = || {
         let initial = initial_adapter(level, &decoder.config, &config, run.seed).expect("an adapter");
         let store = condition.stopped.then_some(&store);
-        train_adapter(level, &source, &decoder, initial, &examples, &settings, store, &mut |_: &StepReport| ()).expect("trains")
+        train_adapter(level, &source, &decoder, initial, &examples, &settings, store, &mut |_: &StepReport| ())
+            .expect("trains")
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(condition.threads).build().expect("a pool");
     let (mut adapter, mut trace) = pool.install(train);
