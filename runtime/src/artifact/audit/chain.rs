@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::merkle::{Frontier, leaf};
 use super::super::sealed::{Keys, Sealed, Usage};
 use super::super::{ArtifactError, Timestamp, parse_canonical, sha256_hex};
-use super::merkle::{Frontier, leaf};
 
 /// How a line of the log is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,6 @@
 //! caller's: a clock that ran back is shown, not corrected.
 
 mod chain;
-mod merkle;
 mod proof;
 mod read;
 mod words;

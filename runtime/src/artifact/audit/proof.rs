@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::hash::{from_hex, hex};
+use super::super::merkle::{Hash, climb, leaf, ranges};
 use super::super::sealed::Sealed;
 use super::super::{ArtifactError, canonical, parse_canonical};
 use super::chain::AuditEntry;
-use super::merkle::{Hash, climb, leaf, ranges};
 use super::words::Words;
 
 /// One line of the log and the way from it to a root (RFC 6962).

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
 use super::super::hash::hex;
+use super::super::merkle::{Frontier, Hash, leaf, ranges};
 use super::super::{ArtifactError, Timestamp, limits, marks};
 use super::chain::{AuditEntry, AuditFault, Bad, Walk, sound};
-use super::merkle::{Frontier, Hash, leaf, ranges};
 use super::proof::Proof;
 use super::words::Words;
 use super::{AuditLog, Head};

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use bip39::Language;
 
-use super::merkle::Hash;
+use super::super::merkle::Hash;
 use crate::artifact::ArtifactError;
 
 /// Eight words.

@@ -1,9 +1,14 @@
-//! The Merkle Tree Hash of RFC 6962 over the lines of the log, in memory that grows with the logarithm of their number.
+//! The Merkle Tree Hash of RFC 6962, section 2.1: over the lines of the audit log, and over those of a training trace.
 //!
-//! `Frontier` takes leaves one by one and knows the root after each. A proof of inclusion is the roots of the ranges beside the
-//! way from leaf to root; `ranges` names them, and both making and checking a proof follow it.
+//! `Frontier` takes leaves one by one and knows the root after each, in memory that grows with the logarithm of their number; [`MerkleTree`]
+//! holds every node. A proof of inclusion is the roots of the ranges beside the way from leaf to root; `ranges` names them, and both making
+//! and checking a proof follow it.
+
+mod tree;
 
 use sha2::{Digest, Sha256};
+
+pub use tree::{MerkleTree, Parting};
 
 pub(super) type Hash = [u8; 32];
 
@@ -82,7 +87,7 @@ pub(super) fn climb(leaf: Hash, beside: &[Beside], path: &[Hash]) -> Option<Hash
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::hash::hex;
+    use super::super::hash::hex;
     use super::*;
 
     /// RFC 6962, section 2.1, word by word.

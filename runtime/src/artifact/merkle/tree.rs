@@ -1,18 +1,16 @@
-//! The Merkle tree over the lines of `training/trace.jsonl`.
+//! A Merkle tree with all its nodes, as over the lines of `training/trace.jsonl`.
 //!
-//! Tree and hashes are those of RFC 6962, section 2.1: a leaf is `SHA-256(0x00 ‖ line)`, a node `SHA-256(0x01 ‖ left ‖ right)`, and n
-//! leaves split at the largest power of two below n. The root stands in the manifest. Two trees find their first line that differs by
-//! walking down from the root: a pair of digests for each level, whatever the number of lines.
+//! Two trees find their first line that differs by walking down from the root: a pair of digests for each level, whatever the number of
+//! lines.
 
-use sha2::{Digest, Sha256};
-
-use super::hash::hex;
+use super::super::hash::hex;
+use super::{Frontier, Hash, leaf, node};
 
 /// A tree with all its nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MerkleTree {
     /// Leaves first, then each level above; the last one is the root, or empty where there is no leaf.
-    levels: Vec<Vec<[u8; 32]>>,
+    levels: Vec<Vec<Hash>>,
 }
 
 /// Where two trees part.
@@ -27,7 +25,7 @@ pub struct Parting {
 impl MerkleTree {
     /// Builds the tree over lines, each without its line feed.
     pub fn of_lines<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        Self::over(lines.into_iter().map(|line| digest(0, &[line])).collect())
+        Self::over(lines.into_iter().map(leaf).collect())
     }
 
     /// Builds the tree over the lines of a text in which every line ends in a line feed.
@@ -49,7 +47,7 @@ impl MerkleTree {
     pub fn root(&self) -> String {
         match self.levels.last().and_then(|top| top.first()) {
             Some(root) => hex(root),
-            None => hex(&Sha256::digest([])),
+            None => hex(&Frontier::default().root()),
         }
     }
 
@@ -60,17 +58,17 @@ impl MerkleTree {
             let (a, b) = (self.cut(common), other.cut(common));
             return a.parting(&b);
         }
-        let node = |tree: &Self, level: usize, at: usize| tree.levels.get(level)?.get(at).copied();
+        let at_level = |tree: &Self, level: usize, at: usize| tree.levels.get(level)?.get(at).copied();
         let top = self.levels.len().saturating_sub(1);
         let mut digests_read = 1;
-        if node(self, top, 0) == node(other, top, 0) {
+        if at_level(self, top, 0) == at_level(other, top, 0) {
             return Parting { line: None, digests_read };
         }
         let mut at = 0_usize;
         for level in (0..top).rev() {
             at = at.saturating_mul(2);
             digests_read += 1;
-            if node(self, level, at) == node(other, level, at) {
+            if at_level(self, level, at) == at_level(other, level, at) {
                 at = at.saturating_add(1);
             }
         }
@@ -82,12 +80,12 @@ impl MerkleTree {
         Self::over(self.levels.first().into_iter().flatten().take(count).copied().collect())
     }
 
-    fn over(mut level: Vec<[u8; 32]>) -> Self {
+    fn over(mut level: Vec<Hash>) -> Self {
         let mut levels = Vec::new();
         while level.len() > 1 {
             // A node without a sibling rises as it is, which is where RFC 6962 puts it.
             let above = level.chunks(2).map(|pair| match pair {
-                [left, right] => digest(1, &[left, right]),
+                [left, right] => node(left, right),
                 _ => pair.first().copied().unwrap_or_default(),
             });
             let above = above.collect();
@@ -98,45 +96,23 @@ impl MerkleTree {
     }
 }
 
-fn digest(prefix: u8, parts: &[&[u8]]) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    hasher.update([prefix]);
-    for part in parts {
-        hasher.update(part);
-    }
-    hasher.finalize().into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The definition of RFC 6962, section 2.1, word for word.
-    fn reference(lines: &[&[u8]]) -> [u8; 32] {
-        match lines {
-            [] => Sha256::digest([]).into(),
-            [line] => digest(0, &[line]),
-            _ => {
-                let mut split = 1;
-                while split * 2 < lines.len() {
-                    split *= 2;
-                }
-                digest(1, &[&reference(&lines[..split]), &reference(&lines[split..])])
-            }
-        }
-    }
 
     fn lines(count: usize) -> Vec<Vec<u8>> {
         (0..count).map(|line| format!("line {line}").into_bytes()).collect()
     }
 
     #[test]
-    fn the_root_is_that_of_the_definition() {
+    fn the_root_is_the_one_of_the_leaves_one_by_one() {
         for count in 0..70 {
             let lines = lines(count);
             let parts: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
             let tree = MerkleTree::of_lines(parts.iter().copied());
-            assert_eq!(tree.root(), hex(&reference(&parts)), "{count}");
+            let mut frontier = Frontier::default();
+            parts.iter().for_each(|line| frontier.push(leaf(line)));
+            assert_eq!(tree.root(), hex(&frontier.root()), "{count}");
             let text: Vec<u8> = parts.iter().flat_map(|line| [line, b"\n".as_slice()].concat()).collect();
             assert_eq!(MerkleTree::of_text(&text), tree);
         }
