@@ -59,6 +59,15 @@ impl User {
         fs::copy(other.path(".kolm/keys/operator.key"), self.path(".kolm/keys/operator.key")).expect("copied");
     }
 
+    /// Puts the operator's key among the retired ones, as the hint of a log under another key says.
+    fn retire_key(&self) {
+        let (id, _) = self.ends(0, &["key", "id"]);
+        let retired = self.path(".kolm/keys/retired");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&retired).expect("a folder");
+        let place = retired.join(format!("{}.key", id.trim()));
+        fs::rename(self.path(".kolm/keys/operator.key"), place).expect("moved");
+    }
+
     /// Nothing of a bundle has its final name.
     fn has_nothing(&self) -> bool {
         ["artifacts", "bin", "models", "receipts"].iter().all(|folder| !self.path(".kolm").join(folder).exists())
@@ -288,6 +297,8 @@ fn what_is_wrong_with_a_bundle_is_named_and_leaves_the_old_state() {
     import(4, "no operator key");
     user.take_key(&User::with_key());
     import(1, "was sealed with key");
+    // The log of this machine goes on under another key only while the one that sealed it is at hand.
+    user.retire_key();
     user.take_key(&maker);
 
     let index = fs::read(bundle.join("index.json")).expect("an index");

@@ -54,13 +54,13 @@ impl Opened {
             if matches!(member, Member::EvalPack | Member::EvalReplay | Member::RecallPassages | Member::TrainingTrace)
             {
                 let bytes = self.file.read(member)?;
+                for (name, line) in json::lines(member.name(), &bytes)? {
+                    json::parse_canonical::<serde_json::Value>(&name, line)?;
+                }
                 if member == Member::TrainingTrace {
                     let of_trace = Against { member: Member::Manifest.name(), other: member.name() };
                     let root = MerkleTree::of_text(&bytes).root();
                     of_trace.same("training.trace_root", &self.manifest.training.trace_root, &root)?;
-                }
-                for (name, line) in json::lines(member.name(), &bytes)? {
-                    json::parse_canonical::<serde_json::Value>(&name, line)?;
                 }
             }
         }
