@@ -350,6 +350,24 @@ impl User {
 }
 
 #[test]
+fn what_was_sealed_before_a_rotation_is_still_taken_in_and_listed() {
+    let (maker, bundle) = exported(&[]);
+    let user = User::new(&[]);
+    user.take_key(&maker);
+    user.ends(0, &["airgap", "import", text(&bundle), "--quiet"]);
+    user.ends(0, &["key", "rotate"]);
+    let (listed, _) = user.ends(0, &["airgap", "receipts"]);
+    assert!(listed.starts_with("ok    "), "{listed}");
+
+    let later = User::new(&[]);
+    later.take_key(&maker);
+    later.ends(0, &["key", "rotate"]);
+    later.ends(0, &["airgap", "import", text(&bundle), "--quiet"]);
+    let (listed, _) = later.ends(0, &["airgap", "receipts"]);
+    assert!(listed.starts_with("ok    "), "{listed}");
+}
+
+#[test]
 fn a_broken_disk_is_not_a_wrong_copy() {
     if !runs(&["strace", "-o", "/dev/null", "true"]) {
         eprintln!("skipped: strace cannot trace here");

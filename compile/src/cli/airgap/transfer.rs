@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use kolm_runtime::artifact::{AuditLog, Event};
+use kolm_runtime::bundle::{Bundle, BundleError};
 use serde_json::json;
 
 use super::arguments::{Export, Import, Receipts};
@@ -73,7 +74,13 @@ pub(super) fn export(arguments: &Export, environment: &Environment) -> Result<Ex
 
 /// Runs `kolm airgap import`.
 pub(super) fn import(arguments: &Import, environment: &Environment) -> Result<Exit, CompileError> {
-    let key = compile::key_source(&arguments.key, environment).load()?;
+    let source = compile::key_source(&arguments.key, environment);
+    let current = source.load()?;
+    // Sealed before a rotation: the keyring may have that key. Every other fault is the import's to name and to log.
+    let key = match Bundle::open(&arguments.folder, &current) {
+        Err(BundleError::WrongKey { found, .. }) => source.load_for(&found)?,
+        _ => current,
+    };
     let cache = arguments.cache.clone().unwrap_or_else(|| environment.hub_cache.clone());
     let targets = Targets { kolm_home: environment.kolm_home.clone(), cache };
     let quiet = arguments.quiet;
@@ -109,8 +116,8 @@ pub(super) fn import(arguments: &Import, environment: &Environment) -> Result<Ex
 
 /// Runs `kolm airgap receipts`.
 pub(super) fn receipts(arguments: &Receipts, environment: &Environment) -> Result<Exit, CompileError> {
-    let key = compile::key_source(&arguments.key, environment).load()?;
-    let listed = receipts::list(&environment.kolm_home, &key);
+    let source = compile::key_source(&arguments.key, environment);
+    let listed = receipts::list(&environment.kolm_home, &source)?;
     let mut text = String::new();
     let mut rows = Vec::new();
     let mut exit = Exit::Done;
