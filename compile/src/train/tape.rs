@@ -109,7 +109,7 @@ pub(crate) fn decoder_gradient(network: &Network, example: &Example) -> Result<E
     }
     let rows = token_rows(inputs, &gradient, config.hidden);
     let (mut embedding, untied) =
-        if config.tied { (table, None) } else { (vec![0.0; decoder.embedding.len()], Some(table)) };
+        if config.tied { (table, None) } else { (vec![0.0; config.vocabulary * config.hidden], Some(table)) };
     for (token, row) in rows {
         kernel::add(decoder.level, &mut embedding[token as usize * config.hidden..][..config.hidden], &row);
     }

@@ -1,6 +1,6 @@
 //! The vectors of a level, as the register-tiled kernels see them.
 //!
-//! Four operations, each lane by lane and IEEE-exact, so that the width of a vector cannot show in a result.
+//! Every operation is lane by lane and exact or IEEE-rounded, so that the width of a vector cannot show in a result.
 
 use super::fma::{Fma, Hardware, Software};
 
@@ -8,6 +8,8 @@ use super::fma::{Fma, Hardware, Software};
 pub(crate) trait Lanes: Copy {
     /// One vector.
     type Vector: Copy;
+    /// As many 32-bit words.
+    type Words: Copy;
     /// The fused multiply-add of the level, for scalar tails and plain loops.
     type Fma: Fma;
     /// Lanes of one vector.
@@ -20,6 +22,12 @@ pub(crate) trait Lanes: Copy {
     fn store(self, value: Self::Vector, to: &mut [f32]);
     /// Computes `a * b + c`, rounded once.
     fn fma(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// Sees values as vectors; what is left over at the end is not seen.
+    fn vectors(from: &[f32]) -> &[Self::Vector];
+    /// Sees words as vectors; what is left over at the end is not seen.
+    fn words(from: &[u32]) -> &[Self::Words];
+    /// Widens two bf16 values of each word: first those of the low halves, then those of the high halves.
+    fn widen_bf16(self, words: Self::Words) -> [Self::Vector; 2];
 }
 
 /// Eight values, each operation in software; the compiler spreads them over whatever the target has.
@@ -28,6 +36,7 @@ pub(crate) struct SoftwareLanes;
 
 impl Lanes for SoftwareLanes {
     type Vector = [f32; 8];
+    type Words = [u32; 8];
     type Fma = Software;
     const WIDTH: usize = 8;
 
@@ -56,6 +65,21 @@ impl Lanes for SoftwareLanes {
         }
         out
     }
+
+    #[inline(always)]
+    fn vectors(from: &[f32]) -> &[[f32; 8]] {
+        from.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn words(from: &[u32]) -> &[[u32; 8]] {
+        from.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn widen_bf16(self, words: [u32; 8]) -> [[f32; 8]; 2] {
+        [words.map(|word| f32::from_bits(word << 16)), words.map(|word| f32::from_bits(word & 0xffff_0000))]
+    }
 }
 
 /// The vectors of a `pulp` instruction set that has a fused multiply-add.
@@ -64,6 +88,7 @@ pub(crate) struct VectorLanes<S>(pub(crate) S);
 
 impl<S: pulp::Simd> Lanes for VectorLanes<S> {
     type Vector = S::f32s;
+    type Words = S::u32s;
     type Fma = Hardware;
     const WIDTH: usize = S::F32_LANES;
 
@@ -85,5 +110,22 @@ impl<S: pulp::Simd> Lanes for VectorLanes<S> {
     #[inline(always)]
     fn fma(self, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
         self.0.mul_add_f32s(a, b, c)
+    }
+
+    #[inline(always)]
+    fn vectors(from: &[f32]) -> &[S::f32s] {
+        S::as_simd_f32s(from).0
+    }
+
+    #[inline(always)]
+    fn words(from: &[u32]) -> &[S::u32s] {
+        S::as_simd_u32s(from).0
+    }
+
+    #[inline(always)]
+    fn widen_bf16(self, words: S::u32s) -> [S::f32s; 2] {
+        let low = self.0.wrapping_dyn_shl_u32s(words, self.0.splat_u32s(16));
+        let high = self.0.and_u32s(words, self.0.splat_u32s(0xffff_0000));
+        [self.0.transmute_f32s_u32s(low), self.0.transmute_f32s_u32s(high)]
     }
 }

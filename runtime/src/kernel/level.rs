@@ -102,7 +102,7 @@ impl Level {
     #[inline]
     pub(crate) fn with_lanes<W: WithLanes>(self, body: W) -> W::Output {
         match self.0 {
-            Kind::Scalar => body.run::<_, 4, 8>(SoftwareLanes),
+            Kind::Scalar => body.run::<_, 4, 16>(SoftwareLanes),
             #[cfg(target_arch = "x86_64")]
             Kind::V3(token) => pulp::Simd::vectorize(token, Tiled::<W, 6, 16>(body)),
             #[cfg(target_arch = "x86_64")]
@@ -128,7 +128,7 @@ impl Level {
     /// Columns of the register tile, and so of one packed panel, at this level.
     pub(crate) fn panel_columns(self) -> usize {
         match self.0 {
-            Kind::Scalar => 8,
+            Kind::Scalar => 16,
             #[cfg(target_arch = "x86_64")]
             Kind::V3(_) => 16,
             #[cfg(target_arch = "x86_64")]
@@ -163,7 +163,7 @@ pub trait Vectorized {
     fn run<F: Fma>(self) -> Self::Output;
 }
 
-/// A computation written once over explicit vectors, `ROWS` by `COLUMNS` being the level's register tile.
+/// A computation written once over explicit vectors, `ROWS` by `COLUMNS` being the level's register tile: two vectors wide.
 pub(crate) trait WithLanes {
     type Output;
     fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) -> Self::Output;
@@ -223,7 +223,7 @@ mod tests {
         impl WithLanes for Tile {
             type Output = (usize, usize);
             fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, _: L) -> (usize, usize) {
-                assert!(COLUMNS.is_multiple_of(L::WIDTH), "whole vectors");
+                assert_eq!(COLUMNS, 2 * L::WIDTH, "two vectors");
                 (ROWS, COLUMNS)
             }
         }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::adapter::Adapter;
 use super::block::{Block, SegmentKv};
 use super::config::DecoderConfig;
+use super::embedding::Embedding;
 use super::error::ModelError;
 use super::source::ModelSource;
 use super::weights::Weights;
@@ -17,8 +18,8 @@ use crate::kernel::{self, KeyValue, Level, PackedMatrix, RopeTable};
 pub struct Decoder {
     /// Shape and constants.
     pub config: DecoderConfig,
-    /// `[V, C]`.
-    pub embedding: Vec<f32>,
+    /// Token embedding `[V, C]`.
+    pub embedding: Embedding,
     /// Transformer blocks.
     pub blocks: Vec<Block>,
     /// RMSNorm weight before the head, `[C]`.
@@ -103,10 +104,12 @@ impl Decoder {
         final_norm: Vec<f32>,
         head: Option<&[f32]>,
     ) -> Self {
-        let head = PackedMatrix::from_columns(level, head.unwrap_or(&embedding), config.vocabulary, config.hidden);
+        let table = head.unwrap_or(&embedding);
+        let packed = PackedMatrix::frozen_from_columns(level, table, config.vocabulary, config.hidden);
+        let embedding = if head.is_some() { Embedding::new(embedding) } else { Embedding::Tied };
         let scaling = config.rope_scaling;
         let rope = RopeTable::new(config.rope_theta, config.head_dim, config.max_positions, scaling);
-        Self { config, embedding, blocks, final_norm, head, rope, level }
+        Self { config, embedding, blocks, final_norm, head: packed, rope, level }
     }
 
     /// An empty cache for one sequence of at most `capacity` positions, never more than the model's own limit.
@@ -158,10 +161,9 @@ impl Decoder {
         self.check_length(tokens.len(), self.config.max_positions)?;
         let mut rows = Vec::with_capacity(tokens.len() * self.config.hidden);
         for token in tokens {
-            let begin = (*token as usize).saturating_mul(self.config.hidden);
-            let row = self.embedding.get(begin..begin.saturating_add(self.config.hidden));
+            let row = self.embedding.row(*token as usize, self.config.hidden, &self.head);
             let outside = ModelError::TokenOutside { found: *token, vocabulary: self.config.vocabulary };
-            rows.extend_from_slice(row.ok_or(outside)?);
+            rows.extend_from_slice(&row.ok_or(outside)?);
         }
         Ok(rows)
     }

@@ -18,7 +18,7 @@ pub struct Linear {
 impl Linear {
     /// Packs a weight `[out, in]` as models store it.
     pub fn new(level: Level, weight: &[f32], bias: Option<Vec<f32>>, in_features: usize, out_features: usize) -> Self {
-        let weight = PackedMatrix::from_columns(level, weight, out_features, in_features);
+        let weight = PackedMatrix::frozen_from_columns(level, weight, out_features, in_features);
         Self { weight, bias, in_features, out_features }
     }
 

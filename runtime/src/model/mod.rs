@@ -10,6 +10,7 @@ mod config;
 mod decoder;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod embedding;
 mod encoder;
 mod encoder_block;
 mod encoder_config;
@@ -30,6 +31,7 @@ pub use adapter::{ADAPTER_CONFIG, ADAPTER_MODEL, Adapter, AdapterConfig, FactorS
 pub use block::{Block, BlockActivations, SegmentKv};
 pub use config::{Architecture, DecoderConfig};
 pub use decoder::{Decoder, KvCache, Step};
+pub use embedding::Embedding;
 pub use encoder::Encoder;
 pub use encoder_block::{EncoderActivations, EncoderBlock, Norm};
 pub use encoder_config::{Activation, EncoderConfig, Pooling};

@@ -13,7 +13,7 @@ pub(crate) struct BackwardWeight {
 impl BackwardWeight {
     /// Packs a weight `[outputs, inputs]`.
     pub(crate) fn new(level: Level, weight: &[f32], outputs: usize, inputs: usize) -> Self {
-        Self { packed: PackedMatrix::from_rows(level, weight, outputs, inputs) }
+        Self { packed: PackedMatrix::frozen_from_rows(level, weight, outputs, inputs) }
     }
 
     /// `d W`: from the gradient of the result `[T, out]` to that of the argument `[T, in]`.

@@ -4,18 +4,17 @@
 //! +0. SIMD lanes run over j and register rows over i, so neither the width of a vector, the tile, the split over threads nor
 //! the number of rows can show: every output depends on its own row of A and column of B alone.
 
-mod pack;
+mod run;
+mod storage;
 mod tile;
 
 use rayon::prelude::*;
 
 use super::fma::Fma;
-use super::lanes::Lanes;
-use super::level::{Level, Vectorized, WithLanes};
+use super::level::{Level, Vectorized};
 use super::reduce::LANES;
-pub use pack::PackedMatrix;
-use pack::pack_left;
-use tile::tile;
+use run::Task;
+pub use storage::PackedMatrix;
 pub(crate) use tile::tile_strided;
 
 /// Length of one chain: K is cut in blocks of this many.
@@ -114,135 +113,6 @@ fn grid(level: Level, m: usize, panels: usize, k: usize) -> (usize, usize) {
     (row_groups, tasks.div_ceil(row_groups).clamp(1, panels))
 }
 
-/// One thread's part: the rows from `first_row` on, `out` holding of each the columns from panel `first_panel` on.
-struct Task<'a> {
-    a: Left<'a>,
-    first_row: usize,
-    b: &'a PackedMatrix,
-    first_panel: usize,
-    out: Vec<&'a mut [f32]>,
-}
-
-impl Task<'_> {
-    fn compute(self, level: Level) {
-        let mut scratch = SCRATCH.take();
-        level.with_lanes(Run { task: self, scratch: &mut scratch });
-        SCRATCH.set(scratch);
-    }
-}
-
-thread_local! {
-    /// Packed left rows, kept from one product to the next.
-    static SCRATCH: std::cell::Cell<Vec<f32>> = const { std::cell::Cell::new(Vec::new()) };
-}
-
-struct Run<'a> {
-    task: Task<'a>,
-    scratch: &'a mut Vec<f32>,
-}
-
-impl WithLanes for Run<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(mut self, lanes: L) {
-        let rows = self.task.out.len();
-        let step = match rows {
-            0..=3 => rows.max(1),
-            _ => rows.div_ceil(rows.div_ceil(CHUNK_ROWS)).next_multiple_of(ROWS),
-        };
-        let needed = step * BLOCK;
-        if self.scratch.len() < needed {
-            self.scratch.resize(needed, 0.0);
-        }
-        for k in (0..self.task.b.k()).step_by(BLOCK) {
-            for row in (0..rows).step_by(step) {
-                match rows {
-                    1 => self.block::<L, 1, COLUMNS, 4>(lanes, k, row, step),
-                    2 => self.block::<L, 2, COLUMNS, 2>(lanes, k, row, step),
-                    3 => self.block::<L, 3, COLUMNS, 2>(lanes, k, row, step),
-                    _ => self.block::<L, ROWS, COLUMNS, 1>(lanes, k, row, step),
-                }
-            }
-        }
-    }
-}
-
-impl Run<'_> {
-    /// Adds one k-block of `step` rows: packs them once, then walks the panels of B, `P` side by side.
-    #[inline(always)]
-    fn block<L: Lanes, const R: usize, const C: usize, const P: usize>(
-        &mut self,
-        lanes: L,
-        k: usize,
-        row: usize,
-        step: usize,
-    ) {
-        let depth = BLOCK.min(self.task.b.k() - k);
-        let rows = step.min(self.task.out.len() - row);
-        let first_row = self.task.first_row + row;
-        let packed = &mut self.scratch[..rows.div_ceil(R) * R * depth];
-        pack_left::<R>(self.task.a, first_row, rows, k, packed);
-        let panels = self.task.out[row].len().div_ceil(C);
-        let mut panel = 0;
-        while panel + P <= panels {
-            let b = std::array::from_fn(|p| self.task.b.block::<C>(self.task.first_panel + panel + p, k, depth));
-            let out = &mut self.task.out[row..row + rows];
-            panels_of::<L, R, C, P>(lanes, packed, b, out, panel * C, k == 0);
-            panel += P;
-        }
-        while panel < panels {
-            let b = [self.task.b.block::<C>(self.task.first_panel + panel, k, depth)];
-            let out = &mut self.task.out[row..row + rows];
-            panels_of::<L, R, C, 1>(lanes, packed, b, out, panel * C, k == 0);
-            panel += 1;
-        }
-    }
-}
-
-/// Multiplies packed rows with `P` panels and puts the sums into (`first`) or adds them onto the outputs from `column` on.
-#[inline(always)]
-fn panels_of<L: Lanes, const R: usize, const C: usize, const P: usize>(
-    lanes: L,
-    packed: &[f32],
-    b: [&[[f32; C]]; P],
-    out: &mut [&mut [f32]],
-    column: usize,
-    first: bool,
-) {
-    let depth = b[0].len();
-    for (a, out) in packed.chunks_exact(R * depth).zip(out.chunks_mut(R)) {
-        let (a, _) = a.as_chunks::<R>();
-        let mut sums = [0.0f32; MAX_TILE];
-        #[cfg(feature = "planted")]
-        let (a, b) = (&planted_order(a)[..], b.map(planted_order));
-        #[cfg(feature = "planted")]
-        let b = std::array::from_fn(|p| &b[p][..]);
-        tile::<L, R, C, P>(lanes, a, b, &mut sums);
-        for (sums, out) in sums.chunks_exact(P * C).zip(out) {
-            let to = out.len().min(column + P * C);
-            let out = &mut out[column..to];
-            if first {
-                out.copy_from_slice(&sums[..out.len()]);
-            } else {
-                for (out, sum) in out.iter_mut().zip(sums) {
-                    *out += sum;
-                }
-            }
-        }
-    }
-}
-
-/// The wrong order, where this process has that fault.
-#[cfg(feature = "planted")]
-fn planted_order<T: Copy>(chain: &[T]) -> Vec<T> {
-    let mut chain = chain.to_vec();
-    if super::planted(super::Plant::ProductOrder) {
-        chain.reverse();
-    }
-    chain
-}
-
 struct WeightedRows<'a> {
     coefficients: &'a [f32],
     stride_c: usize,
@@ -282,10 +152,5 @@ impl Vectorized for WeightedRows<'_> {
 const PARALLEL_WORK: usize = 1 << 20;
 /// Rows a task should at least have before the rows are cut rather than the columns.
 const TASK_ROWS: usize = 64;
-/// Rows packed at a time: 192 rows of one block are 192 KiB, within a core's second-level cache.
-const CHUNK_ROWS: usize = 192;
-/// Values of the largest tile: 12 rows of two AVX-512 vectors.
-const MAX_TILE: usize = 12 * 32;
-
 #[cfg(test)]
 mod tests;

@@ -57,6 +57,44 @@ fn product_equals_the_reference_when_cut_over_threads() {
 }
 
 #[test]
+fn a_matrix_kept_as_bf16_gives_the_bits_of_its_values() {
+    for (m, k, n) in
+        [(1, 521, 67), (2, 300, 64), (3, 256, 65), (4, 257, 31), (17, 513, 33), (401, 64, 61), (1, 1031, 1031)]
+    {
+        let mut random = SplitMix((m + k + n) as u64);
+        let a = random.uniforms(m * k);
+        let b: Vec<f32> = random.uniforms(k * n).iter().map(|x| f32::from_bits(x.to_bits() & 0xffff_0000)).collect();
+        let bt: Vec<f32> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
+        let mut want = vec![0.0; m * n];
+        reference::product(&a, m, &b, k, n, &mut want);
+        for level in levels() {
+            let wide = PackedMatrix::from_rows(level, &b, k, n);
+            for packed in
+                [PackedMatrix::frozen_from_rows(level, &b, k, n), PackedMatrix::frozen_from_columns(level, &bt, n, k)]
+            {
+                assert_eq!(packed.len_bytes() * 2, wide.len_bytes(), "half the memory");
+                let mut got = vec![f32::NAN; m * n];
+                product(level, &a, m, &packed, &mut got);
+                assert_eq!(bits(&got), bits(&want), "[{m}, {k}] x [{k}, {n}] at {level:?}");
+                for column in [0, n / 2, n - 1] {
+                    assert_eq!(bits(&packed.column(column)), bits(&bt[column * k..][..k]));
+                    assert_eq!(packed.column(column), wide.column(column));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_matrix_that_is_not_bf16_is_kept_whole() {
+    let mut values = vec![1.0; 600];
+    values[599] = 1.0 + f32::EPSILON;
+    let level = Level::detect();
+    let packed = PackedMatrix::frozen_from_columns(level, &values, 2, 300);
+    assert_eq!(bits(&packed.column(1)), bits(&values[300..]));
+}
+
+#[test]
 fn an_empty_product_is_empty() {
     for level in levels() {
         let b = PackedMatrix::from_rows(level, &[], 3, 0);

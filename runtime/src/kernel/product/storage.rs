@@ -1,0 +1,255 @@
+//! The right side of a product as it is kept: panels whose rows are what one step of the inner loop reads.
+//!
+//! A panel holds two vectors of columns for every k. Values are f32, or bf16 where every one of them is a bf16 number: half the
+//! memory and, in decoding, half the time. Which of the two changes no bit of any result.
+
+use rayon::prelude::*;
+
+use super::BLOCK;
+use crate::kernel::lanes::Lanes;
+use crate::kernel::level::Level;
+
+/// A right side `[K, N]` of products, cut into panels of the level's width; each panel is `[K, width]`, the last one padded with
+/// zeros.
+#[derive(Clone, Debug)]
+pub struct PackedMatrix {
+    level: Level,
+    k: usize,
+    n: usize,
+    panels: Panels,
+}
+
+#[derive(Clone, Debug)]
+enum Panels {
+    /// One value each.
+    F32(Vec<f32>),
+    /// A row of a panel is one vector of words: column w in the low half of word w, column `width / 2 + w` in its high half.
+    Bf16(Vec<u32>),
+}
+
+impl PackedMatrix {
+    /// Packs `b` `[K, N]`.
+    ///
+    /// # Panics
+    ///
+    /// Where the shape does not fit.
+    pub fn from_rows(level: Level, b: &[f32], k: usize, n: usize) -> PackedMatrix {
+        assert_eq!(b.len(), k * n, "right side of a product [{k}, {n}]");
+        PackedMatrix::pack(level, k, n, false, |column, width, panel| from_rows(b, n, column, width, panel))
+    }
+
+    /// Packs the transpose of `bt` `[N, K]`, for instance a linear layer's weight `[out, in]`.
+    ///
+    /// # Panics
+    ///
+    /// Where the shape does not fit.
+    pub fn from_columns(level: Level, bt: &[f32], n: usize, k: usize) -> PackedMatrix {
+        assert_eq!(bt.len(), k * n, "transposed right side of a product [{n}, {k}]");
+        PackedMatrix::pack(level, k, n, false, |column, width, panel| from_columns(bt, n, column, width, panel))
+    }
+
+    /// As [`PackedMatrix::from_rows`], for a matrix that stays: kept as bf16 where that loses nothing.
+    ///
+    /// # Panics
+    ///
+    /// Where the shape does not fit.
+    pub fn frozen_from_rows(level: Level, b: &[f32], k: usize, n: usize) -> PackedMatrix {
+        assert_eq!(b.len(), k * n, "right side of a product [{k}, {n}]");
+        PackedMatrix::pack(level, k, n, all_bf16(b), |column, width, panel| from_rows(b, n, column, width, panel))
+    }
+
+    /// As [`PackedMatrix::from_columns`], for a matrix that stays: kept as bf16 where that loses nothing.
+    ///
+    /// # Panics
+    ///
+    /// Where the shape does not fit.
+    pub fn frozen_from_columns(level: Level, bt: &[f32], n: usize, k: usize) -> PackedMatrix {
+        assert_eq!(bt.len(), k * n, "transposed right side of a product [{n}, {k}]");
+        PackedMatrix::pack(level, k, n, all_bf16(bt), |column, width, panel| from_columns(bt, n, column, width, panel))
+    }
+
+    fn pack(
+        level: Level,
+        k: usize,
+        n: usize,
+        as_bf16: bool,
+        fill: impl Fn(usize, usize, &mut [f32]) + Sync,
+    ) -> PackedMatrix {
+        let width = level.panel_columns();
+        let panels = if as_bf16 {
+            Panels::Bf16(panels(level, n, k * width / 2, |column, words: &mut [u32]| {
+                let mut values = vec![0.0; k * width];
+                fill(column, width, &mut values);
+                for (words, row) in words.chunks_exact_mut(width / 2).zip(values.chunks_exact(width)) {
+                    let (low, high) = row.split_at(width / 2);
+                    for (word, (low, high)) in words.iter_mut().zip(low.iter().zip(high)) {
+                        *word = low.to_bits() >> 16 | high.to_bits();
+                    }
+                }
+            }))
+        } else {
+            Panels::F32(panels(level, n, k * width, |column, panel| fill(column, width, panel)))
+        };
+        PackedMatrix { level, k, n, panels }
+    }
+
+    /// Rows.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Level it was packed for.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Bytes it occupies.
+    pub fn len_bytes(&self) -> usize {
+        match &self.panels {
+            Panels::F32(values) => size_of_val(values.as_slice()),
+            Panels::Bf16(words) => size_of_val(words.as_slice()),
+        }
+    }
+
+    /// Copies out one column, `[K]`: a row of the weight that [`PackedMatrix::from_columns`] was given.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such column.
+    pub fn column(&self, column: usize) -> Vec<f32> {
+        assert!(column < self.n, "column {column} of {}", self.n);
+        let width = self.level.panel_columns();
+        let (panel, place) = (column / width, column % width);
+        match &self.panels {
+            Panels::F32(values) => {
+                values[panel * self.k * width..].iter().skip(place).step_by(width).take(self.k).copied().collect()
+            }
+            Panels::Bf16(words) => {
+                let half = width / 2;
+                let shift = if place < half { 16 } else { 0 };
+                let words = words[panel * self.k * half..].iter().skip(place % half).step_by(half).take(self.k);
+                words.map(|word| f32::from_bits((word << shift) & 0xffff_0000)).collect()
+            }
+        }
+    }
+
+    pub(super) fn panel_count(&self) -> usize {
+        self.n.div_ceil(self.level.panel_columns())
+    }
+
+    /// Hands the rows of all panels, `K` to a panel, to `visitor` in the form they are kept in.
+    #[inline(always)]
+    pub(super) fn visit<L: Lanes, V: Visitor<L>>(&self, visitor: V) {
+        match &self.panels {
+            Panels::F32(values) => visitor.visit(F32Rows::<L>(L::vectors(values).as_chunks().0)),
+            Panels::Bf16(words) => visitor.visit(Bf16Rows::<L>(L::words(words))),
+        }
+    }
+}
+
+/// What is done with rows of panels, whatever their form.
+pub(super) trait Visitor<L: Lanes> {
+    fn visit<B: RightRows<L>>(self, rows: B);
+}
+
+/// Consecutive rows of panels.
+pub(super) trait RightRows<L: Lanes>: Copy {
+    /// Whether reading a row costs more than two loads: then many readers want it widened once.
+    const WIDENS: bool;
+    /// The `len` rows from `from` on.
+    fn part(self, from: usize, len: usize) -> Self;
+    /// The two vectors of one row.
+    fn row(self, lanes: L, row: usize) -> [L::Vector; 2];
+}
+
+/// Rows of f32 values.
+#[derive(Clone, Copy)]
+pub(super) struct F32Rows<'a, L: Lanes>(pub(super) &'a [[L::Vector; 2]]);
+
+impl<L: Lanes> RightRows<L> for F32Rows<'_, L> {
+    const WIDENS: bool = false;
+
+    #[inline(always)]
+    fn part(self, from: usize, len: usize) -> Self {
+        F32Rows(&self.0[from..][..len])
+    }
+
+    #[inline(always)]
+    fn row(self, _: L, row: usize) -> [L::Vector; 2] {
+        self.0[row]
+    }
+}
+
+/// Rows of bf16 values.
+#[derive(Clone, Copy)]
+struct Bf16Rows<'a, L: Lanes>(&'a [L::Words]);
+
+impl<L: Lanes> RightRows<L> for Bf16Rows<'_, L> {
+    const WIDENS: bool = true;
+
+    #[inline(always)]
+    fn part(self, from: usize, len: usize) -> Self {
+        Bf16Rows(&self.0[from..][..len])
+    }
+
+    #[inline(always)]
+    fn row(self, lanes: L, row: usize) -> [L::Vector; 2] {
+        lanes.widen_bf16(self.0[row])
+    }
+}
+
+fn all_bf16(values: &[f32]) -> bool {
+    let bf16 = |part: &[f32]| part.iter().fold(0, |bits, x| bits | x.to_bits()) & 0xffff == 0;
+    // The first values of a matrix that is not bf16 tell at once.
+    bf16(&values[..values.len().min(64)]) && values.par_chunks(PARALLEL_PACK).all(bf16)
+}
+
+/// Fills a panel's `[K, width]` with the columns of `b` `[K, n]` from `column` on.
+fn from_rows(b: &[f32], n: usize, column: usize, width: usize, panel: &mut [f32]) {
+    let count = width.min(n - column);
+    for (out, row) in panel.chunks_exact_mut(width).zip(b.chunks_exact(n)) {
+        out[..count].copy_from_slice(&row[column..column + count]);
+    }
+}
+
+/// Fills a panel's `[K, width]` with the rows of `bt` `[n, K]` from `column` on.
+fn from_columns(bt: &[f32], n: usize, column: usize, width: usize, panel: &mut [f32]) {
+    let (count, k) = (width.min(n - column), panel.len() / width);
+    for (block, out) in panel.chunks_mut(width * BLOCK).enumerate() {
+        let depth = out.len() / width;
+        for (j, source) in bt[column * k..(column + count) * k].chunks_exact(k).enumerate() {
+            let source = &source[block * BLOCK..][..depth];
+            for (out, x) in out.chunks_exact_mut(width).zip(source) {
+                out[j] = *x;
+            }
+        }
+    }
+}
+
+/// Makes all panels of `len` words each, `fill` taking a panel's first column and its words.
+fn panels<T: Copy + Default + Send>(
+    level: Level,
+    n: usize,
+    len: usize,
+    fill: impl Fn(usize, &mut [T]) + Sync,
+) -> Vec<T> {
+    let width = level.panel_columns();
+    let mut panels = vec![T::default(); n.div_ceil(width) * len];
+    if len > 0 {
+        let one = |(panel, out): (usize, &mut [T])| fill(panel * width, out);
+        if panels.len() < PARALLEL_PACK {
+            panels.chunks_exact_mut(len).enumerate().for_each(one);
+        } else {
+            panels.par_chunks_exact_mut(len).enumerate().for_each(one);
+        }
+    }
+    panels
+}
+
+/// Elements below which packing stays on the calling thread.
+const PARALLEL_PACK: usize = 1 << 18;

@@ -1,0 +1,62 @@
+//! The token embedding: a row of values for each token, kept as bf16 where that loses nothing.
+//!
+//! A tied embedding is the output head's own weight and is read out of its panels, so that it lies in memory once.
+
+use crate::kernel::PackedMatrix;
+
+/// Rows `[V, C]`.
+#[derive(Clone, Debug)]
+pub enum Embedding {
+    /// The output head's weight: row t is the head's column t.
+    Tied,
+    /// Values as they are.
+    F32(Vec<f32>),
+    /// Upper halves of values whose lower halves are 0.
+    Bf16(Vec<u16>),
+}
+
+impl Embedding {
+    /// Keeps a table `[V, C]`.
+    pub fn new(table: Vec<f32>) -> Self {
+        if table.iter().any(|value| value.to_bits() & 0xffff != 0) {
+            return Self::F32(table);
+        }
+        // the shift leaves 16 bits
+        Self::Bf16(table.iter().map(|value| (value.to_bits() >> 16) as u16).collect())
+    }
+
+    /// The row of one token, `C` values; none where the table ends before it.
+    pub fn row(&self, token: usize, width: usize, head: &PackedMatrix) -> Option<Vec<f32>> {
+        let begin = token.checked_mul(width)?;
+        let end = begin.checked_add(width)?;
+        match self {
+            Self::Tied => (token < head.n()).then(|| head.column(token)),
+            Self::F32(table) => table.get(begin..end).map(<[f32]>::to_vec),
+            Self::Bf16(table) => {
+                let row = table.get(begin..end)?;
+                Some(row.iter().map(|value| f32::from_bits(u32::from(*value) << 16)).collect())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Level;
+
+    #[test]
+    fn every_form_gives_the_same_rows() {
+        let table: Vec<f32> = (0..12).map(|value| value as f32 * 0.25 - 1.0).collect();
+        let head = PackedMatrix::frozen_from_columns(Level::detect(), &table, 4, 3);
+        let compact = Embedding::new(table.clone());
+        assert!(matches!(compact, Embedding::Bf16(_)));
+        for embedding in [Embedding::Tied, Embedding::F32(table.clone()), compact] {
+            for token in 0..4 {
+                assert_eq!(embedding.row(token, 3, &head).as_deref(), table.get(token * 3..token * 3 + 3));
+            }
+            assert_eq!(embedding.row(4, 3, &head), None);
+            assert_eq!(embedding.row(usize::MAX, 3, &head), None);
+        }
+    }
+}
