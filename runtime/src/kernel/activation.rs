@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::fma::Fma;
 use super::level::{Level, Vectorized};
 use super::math::{erf, sigmoid, tanh};
+use super::spread::worthwhile;
 use super::{PARALLEL_ELEMENTS, rows_per_task};
 
 /// Computes `out_i = (g_i sigmoid(g_i)) u_i`, the SwiGLU product.
@@ -15,7 +16,7 @@ use super::{PARALLEL_ELEMENTS, rows_per_task};
 pub fn silu_multiply(level: Level, gate: &[f32], up: &[f32], out: &mut [f32]) {
     assert_eq!(gate.len(), out.len(), "gate and output of silu_multiply");
     assert_eq!(up.len(), out.len(), "up and output of silu_multiply");
-    if out.len() < PARALLEL_ELEMENTS {
+    if !worthwhile(out.len(), PARALLEL_ELEMENTS) {
         level.vectorize(SiluMultiply { gate, up, out });
         return;
     }
@@ -28,7 +29,7 @@ pub fn silu_multiply(level: Level, gate: &[f32], up: &[f32], out: &mut [f32]) {
 
 /// Replaces each x by `(0.5 x) (1 + erf(x √½))`, √½ rounded to f32.
 pub fn gelu(level: Level, x: &mut [f32]) {
-    if x.len() < PARALLEL_ELEMENTS {
+    if !worthwhile(x.len(), PARALLEL_ELEMENTS) {
         level.vectorize(Gelu(x));
         return;
     }
@@ -37,7 +38,7 @@ pub fn gelu(level: Level, x: &mut [f32]) {
 
 /// Replaces each x by `(0.5 x) (1 + tanh(√(2/π) (x + 0.044715 x³)))`, the inner sum as `fma(0.044715 x², x, x)`.
 pub fn gelu_tanh(level: Level, x: &mut [f32]) {
-    if x.len() < PARALLEL_ELEMENTS {
+    if !worthwhile(x.len(), PARALLEL_ELEMENTS) {
         level.vectorize(GeluTanh(x));
         return;
     }

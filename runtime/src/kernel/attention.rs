@@ -15,6 +15,7 @@ use super::lanes::Lanes;
 use super::level::{Level, WithLanes};
 use super::product::{BLOCK, tile_strided};
 use super::softmax::softmax_row;
+use super::spread::worthwhile;
 
 /// Attends from T query rows at positions `first_position..` to the keys at or before each, as held in `kv`.
 ///
@@ -130,7 +131,7 @@ fn attend(level: Level, queries: Queries<'_>, rows: usize, out: &mut [f32], prob
         }
     }
     let work = rows.saturating_mul(heads * head_dim).saturating_mul(len);
-    if work < PARALLEL_WORK || rayon::current_num_threads() == 1 {
+    if !worthwhile(work, PARALLEL_WORK) {
         tasks.into_iter().for_each(|task| task.compute(level));
     } else {
         tasks.into_par_iter().with_max_len(1).for_each(|task| task.compute(level));

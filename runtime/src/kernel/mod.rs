@@ -32,6 +32,7 @@ mod reduce;
 pub mod reference;
 mod rope;
 mod softmax;
+mod spread;
 
 pub use activation::{add, add_bias, gelu, gelu_tanh, scaled_add, silu_multiply};
 pub use attention::{attend_causal, attend_full};
@@ -47,6 +48,7 @@ pub use product::{BLOCK, PackedMatrix, product, product_transposed, weighted_row
 pub use reduce::{LANES, dot, max, sum, sum_squares};
 pub use rope::{RopeScaling, RopeTable};
 pub use softmax::softmax;
+pub use spread::alone;
 
 /// Why a kernel level cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::fma::Fma;
 use super::level::{Level, Vectorized};
 use super::reduce::{dot_lanes, sum_lanes};
+use super::spread::worthwhile;
 use super::{PARALLEL_ELEMENTS, rows_per_task};
 
 /// Normalises each row of `x` `[T, C]` by its root mean square into `out` `[T, C]`; `weight` is `[C]`.
@@ -23,7 +24,7 @@ pub fn rms_norm(level: Level, x: &[f32], weight: &[f32], eps: f32, out: &mut [f3
         return;
     }
     assert!(width > 0 && x.len().is_multiple_of(width), "whole rows in rms_norm");
-    if x.len() < PARALLEL_ELEMENTS {
+    if !worthwhile(x.len(), PARALLEL_ELEMENTS) {
         level.vectorize(Rms { x, weight, eps, out });
         return;
     }
@@ -46,7 +47,7 @@ pub fn layer_norm(level: Level, x: &[f32], weight: &[f32], bias: &[f32], eps: f3
         return;
     }
     assert!(width > 0 && x.len().is_multiple_of(width), "whole rows in layer_norm");
-    if x.len() < PARALLEL_ELEMENTS {
+    if !worthwhile(x.len(), PARALLEL_ELEMENTS) {
         level.vectorize(Layer { x, weight, bias, eps, out });
         return;
     }

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use super::fma::Fma;
 use super::level::{Level, Vectorized};
 use super::reduce::LANES;
+use super::spread::worthwhile;
 use run::Task;
 pub use storage::PackedMatrix;
 pub(crate) use tile::tile_strided;
@@ -104,10 +105,10 @@ fn multiply(level: Level, a: Left<'_>, m: usize, b: &PackedMatrix, c: &mut [f32]
 /// Chooses into how many groups of rows and of columns a product is cut; (1, 1) where handing it over would cost more.
 fn grid(level: Level, m: usize, panels: usize, k: usize) -> (usize, usize) {
     let work = m.saturating_mul(panels * level.panel_columns()).saturating_mul(k);
-    let threads = rayon::current_num_threads();
-    if threads == 1 || work < PARALLEL_WORK {
+    if !worthwhile(work, PARALLEL_WORK) {
         return (1, 1);
     }
+    let threads = rayon::current_num_threads();
     let tasks = (work / (PARALLEL_WORK / 2)).clamp(2, threads * 2);
     let row_groups = (m / TASK_ROWS).clamp(1, tasks);
     (row_groups, tasks.div_ceil(row_groups).clamp(1, panels))

@@ -168,17 +168,23 @@ fn chain<L: Lanes, B: RightRows<L>, const R: usize, const C: usize, const P: usi
     column: usize,
     first: bool,
 ) {
-    let mut sums = [0.0f32; MAX_TILE];
-    tile::<L, B, R, P>(lanes, a, b, &mut sums);
-    for (sums, out) in sums.chunks_exact(P * C).zip(out) {
+    let mut sums = [[[0.0f32; C]; P]; R];
+    tile(lanes, a, b, &mut sums);
+    for (sums, out) in sums.iter().zip(out) {
         let to = out.len().min(column + P * C);
-        let out = &mut out[column..to];
-        if first {
-            out.copy_from_slice(&sums[..out.len()]);
-        } else {
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out += sum;
+        // Whole panels have a length the compiler knows: then a row is a few vector moves, not a call.
+        let (whole, rest) = out[column..to].as_chunks_mut::<C>();
+        for (out, sums) in whole.iter_mut().zip(sums) {
+            if first {
+                *out = *sums;
+            } else {
+                for (out, sum) in out.iter_mut().zip(sums) {
+                    *out += sum;
+                }
             }
+        }
+        for (out, sum) in rest.iter_mut().zip(&sums[whole.len() % P]) {
+            *out = if first { *sum } else { *out + sum };
         }
     }
 }
@@ -214,5 +220,3 @@ fn pack_left<const R: usize>(a: Left<'_>, first: usize, rows: usize, k: usize, p
 const CHUNK_ROWS: usize = 384;
 /// Columns of C taken at a time: 384 rows of them are 192 KiB.
 const GROUP_COLUMNS: usize = 128;
-/// Values of the largest tile: 12 rows of two AVX-512 vectors.
-const MAX_TILE: usize = 12 * 32;

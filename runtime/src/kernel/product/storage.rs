@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::BLOCK;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
+use crate::kernel::spread::worthwhile;
 
 /// A right side `[K, N]` of products, cut into panels of the level's width; each panel is `[K, width]`, the last one padded with
 /// zeros.
@@ -242,7 +243,7 @@ fn panels<T: Copy + Default + Send>(
     let mut panels = vec![T::default(); n.div_ceil(width) * len];
     if len > 0 {
         let one = |(panel, out): (usize, &mut [T])| fill(panel * width, out);
-        if panels.len() < PARALLEL_PACK {
+        if !worthwhile(panels.len(), PARALLEL_PACK) {
             panels.chunks_exact_mut(len).enumerate().for_each(one);
         } else {
             panels.par_chunks_exact_mut(len).enumerate().for_each(one);

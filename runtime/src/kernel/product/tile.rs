@@ -6,14 +6,13 @@
 use super::storage::RightRows;
 use crate::kernel::lanes::Lanes;
 
-/// Chains `R` rows over `P` panels of two vectors each, `a` being `[depth, R]`; the sums go to `out`
-/// `[R, P, 2 · WIDTH]`.
+/// Chains `R` rows over `P` panels of `C` columns, two vectors, `a` being `[depth, R]`; the sums go to `out`.
 #[inline(always)]
-pub(super) fn tile<L: Lanes, B: RightRows<L>, const R: usize, const P: usize>(
+pub(super) fn tile<L: Lanes, B: RightRows<L>, const R: usize, const C: usize, const P: usize>(
     lanes: L,
     a: &[[f32; R]],
     b: [B; P],
-    out: &mut [f32],
+    out: &mut [[[f32; C]; P]; R],
 ) {
     let mut sums = [[[lanes.splat(0.0); 2]; P]; R];
     let depth = a.len();
@@ -34,7 +33,7 @@ pub(super) fn tile<L: Lanes, B: RightRows<L>, const R: usize, const P: usize>(
     for r in 0..R {
         for p in 0..P {
             for v in 0..2 {
-                lanes.store(sums[r][p][v], &mut out[((r * P + p) * 2 + v) * L::WIDTH..]);
+                lanes.store(sums[r][p][v], &mut out[r][p][v * L::WIDTH..]);
             }
         }
     }
