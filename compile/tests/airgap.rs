@@ -83,6 +83,17 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a plain path")
 }
 
+/// A static program of nothing, with this content behind its headers.
+fn program(content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 120];
+    bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    for (at, value) in [(16, 2), (32, 64), (54, 56), (56, 1), (64, 1), (96, 120)] {
+        bytes[at] = value;
+    }
+    bytes.extend(content);
+    bytes
+}
+
 /// A connected user who compiled the micro example from its local folders.
 fn compiled() -> (User, String) {
     let user = User::new(&[]);
@@ -96,7 +107,7 @@ fn compiled() -> (User, String) {
 fn exported(more: &[&str]) -> (User, PathBuf) {
     let (user, artifact) = compiled();
     let noise: Vec<u8> = (0..3u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    fs::write(user.path("noise"), noise).expect("written");
+    fs::write(user.path("noise"), program(&noise)).expect("written");
     let (base, encoder) = (root().join("golden/micro/base"), root().join("golden/micro/encoder"));
     let mut words = vec!["airgap", "export", &artifact, "--to", "bundle", "--part-size", "1MiB", "--verifier", "noise"];
     words.extend(["--base", text(&base), "--encoder", text(&encoder)]);
@@ -149,7 +160,20 @@ fn five_steps_of_two_users_who_share_a_bundle_and_a_key() {
     assert_eq!(hub.asked().len(), asked.len());
     connected.ends(0, &["airgap", "preflight", &artifact]);
     // 4 export; from here on only bundle and key are left of the first user
-    connected.ends(0, &["airgap", "export", &artifact, "--to", "bundle", "--verifier", &artifact]);
+    let refused =
+        connected.ends(1, &["airgap", "export", &artifact, "--to", "bundle", "--verifier", env!("CARGO_BIN_EXE_kolm")]);
+    assert!(
+        refused.1.contains("needs an interpreter") && refused.1.contains("hint: build one with ci/static"),
+        "{refused:?}"
+    );
+    assert!(
+        connected
+            .ends(1, &["airgap", "export", &artifact, "--to", "bundle", "--verifier", &artifact])
+            .1
+            .contains("no ELF file")
+    );
+    fs::write(connected.path("verifier"), program(b"verifier")).expect("written");
+    connected.ends(0, &["airgap", "export", &artifact, "--to", "bundle", "--verifier", "verifier"]);
     let through: &[&str] = if runs(&["unshare", "-rn", "true"]) {
         &["unshare", "-rn"]
     } else {
@@ -226,6 +250,57 @@ fn priming_fetches_what_is_missing_or_wrong_and_refuses_other_content() {
     run(1, &["airgap", "preflight", &artifact]);
 }
 
+#[cfg(feature = "connected")]
+#[test]
+fn priming_goes_on_inside_a_file_and_is_entered_in_the_log() {
+    let golden = root().join("golden/micro");
+    let hub = loopback::Hub::serve(&[("test/base", &golden.join("base")), ("test/encoder", &golden.join("encoder"))]);
+    let user = User::new(&[]);
+    let run = |code: i32, words: &[&str]| {
+        let output = user.kolm(words, &[("HF_ENDPOINT", &hub.address)]);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        text
+    };
+    let job = root().join("corpora/micro/kolm.toml");
+    run(0, &["compile", text(&job), "--base", "test/base", "--encoder", "test/encoder", "--out", "out", "--quiet"]);
+    let artifact = text(&user.path("out/micro-1.0.0.kolm")).to_owned();
+    let log = || {
+        fs::read_to_string(user.path(".kolm/audit.log")).expect("a log").lines().last().unwrap_or_default().to_owned()
+    };
+    let empty = || fs::remove_dir_all(user.path(".cache")).expect("removed");
+    let leftover = || {
+        let blobs = user.path(".cache/huggingface/hub/models--test--base/blobs");
+        let mut found = fs::read_dir(blobs).expect("blobs").flatten().map(|entry| entry.path());
+        found.find(|path| path.extension().is_some_and(|ext| ext == "part")).expect("a leftover")
+    };
+
+    empty();
+    hub.cut_off(5_000);
+    run(4, &["airgap", "prime", &artifact]);
+    let entry = log();
+    assert!(entry.contains("\"action\":\"prime\"") && entry.contains("\"outcome\":\"failed\""), "{entry}");
+    let left = fs::metadata(leftover()).expect("a leftover").len();
+    assert!((1..=5_000).contains(&left), "{left}");
+    run(0, &["airgap", "prime", &artifact]);
+    assert!(hub.asked().iter().any(|path| path.ends_with(&format!("model.safetensors {left}"))), "{:?}", hub.asked());
+    let entry = log();
+    assert!(entry.contains("\"outcome\":\"done\"") && entry.contains("micro-1.0.0 "), "{entry}");
+    run(0, &["airgap", "preflight", &artifact]);
+
+    // A leftover that is not the file's beginning, and one that is as long as the file.
+    for change in [|bytes: &mut Vec<u8>| bytes[9] ^= 1, |bytes: &mut Vec<u8>| bytes.resize(1 << 20, 0)] {
+        empty();
+        hub.cut_off(5_000);
+        run(4, &["airgap", "prime", &artifact]);
+        let mut bytes = fs::read(leftover()).expect("a leftover");
+        change(&mut bytes);
+        fs::write(leftover(), bytes).expect("written");
+        run(0, &["airgap", "prime", &artifact]);
+        run(0, &["airgap", "preflight", &artifact]);
+    }
+}
+
 #[test]
 fn a_file_that_is_changed_or_gone_is_found_offline() {
     let (maker, bundle) = exported(&[]);
@@ -269,18 +344,18 @@ fn one_set_of_inputs_has_one_bundle_and_a_later_one_leaves_out_what_it_holds() {
     assert_eq!(export("again", &[]).status.code(), Some(2), "a folder that holds a bundle");
 
     // The next quarter: the same artifact, another verifier.
-    fs::write(user.path("noise"), b"another").expect("written");
+    fs::write(user.path("noise"), program(b"another")).expect("written");
     assert!(export("later", &["--since", "bundle"]).status.success());
     let later = user.path("later");
     let sizes: Vec<u64> = parts(&later).iter().map(|part| fs::metadata(part).expect("a part").len()).collect();
-    assert_eq!(sizes, [7]);
+    assert_eq!(sizes, [127]);
     let bounded = User::new(&[]);
     bounded.take_key(&user);
     let (_, talk) = bounded.ends(4, &["airgap", "import", text(&later)]);
     assert!(talk.contains("which adds to bundle"), "{talk}");
     bounded.ends(0, &["airgap", "import", text(&bundle)]);
     bounded.ends(0, &["airgap", "import", text(&later)]);
-    assert_eq!(fs::read(bounded.path(".kolm/bin/kolm-verify")).expect("installed"), b"another");
+    assert_eq!(fs::read(bounded.path(".kolm/bin/kolm-verify")).expect("installed"), program(b"another"));
     let mode = fs::metadata(bounded.path(".kolm/bin/kolm-verify")).expect("installed").permissions().mode();
     assert_eq!(mode & 0o777, 0o755);
 }
@@ -319,6 +394,29 @@ fn what_is_wrong_with_a_bundle_is_named_and_leaves_the_old_state() {
     fs::remove_file(&parts[2]).expect("removed");
     fs::write(&parts[2], &whole).expect("written");
 
+    // All of them are named, each with its kind; the gravest gives the code.
+    let name_of = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+    let (first, last) = (fs::read(&parts[0]).expect("a part"), parts.last().expect("parts").clone());
+    let end = fs::read(&last).expect("a part");
+    fs::write(&parts[0], [&first[..9], b"?", &first[10..]].concat()).expect("written");
+    fs::write(&parts[2], &whole[..whole.len() - 1]).expect("written");
+    fs::remove_file(&last).expect("removed");
+    let fresh = User::new(&[]);
+    fresh.take_key(&maker);
+    let (_, talk) = fresh.ends(1, &["airgap", "import", text(&bundle), "--quiet"]);
+    let all = parts.len();
+    for expected in [
+        format!("3 of {all} parts cannot be used: {} was altered or cut", name_of(&parts[0])),
+        format!("; {name} was altered or cut"),
+        format!("1 of {all} parts are not here: {}", name_of(&last)),
+        "copy these parts again".to_owned(),
+    ] {
+        assert!(talk.contains(&expected), "{expected}: {talk}");
+    }
+    assert!(fresh.has_nothing());
+    for (path, bytes) in [(&parts[0], &first), (&parts[2], &whole), (&last, &end)] {
+        fs::write(path, bytes).expect("written");
+    }
     // What was read before the fault is not read again; a file that was put into the staging folder by hand is found.
     let mut staged = fs::read_dir(user.path(".kolm")).expect("a folder").flatten().map(|entry| entry.path());
     let staged = staged.find(|path| path.extension().is_some_and(|ext| ext == "part")).expect("staging");
@@ -377,6 +475,13 @@ fn a_broken_disk_is_not_a_wrong_copy() {
     let bad = parts(&bundle)[1].clone();
     let user = User::new(&["strace", "-f", "-qq", "-o", "/dev/null", "-P", text(&bad), "-e", "inject=read:error=EIO"]);
     user.take_key(&maker);
+    // Beside a wrong copy both are said, and the wrong copy gives the code.
+    let other = parts(&bundle)[2].clone();
+    let whole = fs::read(&other).expect("a part");
+    fs::write(&other, &whole[1..]).expect("written");
+    let (_, talk) = user.ends(1, &["airgap", "import", text(&bundle), "--quiet"]);
+    assert!(talk.contains("parts cannot be used: media error: ") && talk.contains("was altered or cut"), "{talk}");
+    fs::write(&other, &whole).expect("written");
     let (_, talk) = user.ends(6, &["airgap", "import", text(&bundle), "--quiet"]);
     assert!(
         talk.contains("media error: ") && talk.contains("Input/output error") && talk.contains("3 times"),

@@ -225,6 +225,34 @@ fn missing_extra_and_wrong_inputs_have_their_own_codes() {
 }
 
 #[test]
+fn a_refusal_is_json_where_json_was_asked_for() {
+    let home = home();
+    let again = train();
+    let (code, stdout, stderr) = rebuild(home.path(), &again, &["--corpus", again.to_str().unwrap(), "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, told["exit"].as_i64()), (1, Some(1)), "{stdout}{stderr}");
+    assert_eq!(told["error"]["code"], "corpus_file_extra");
+    assert!(told["error"]["message"].as_str().is_some_and(|text| !text.is_empty()) && !stderr.contains("error["));
+}
+
+#[test]
+fn in_air_gap_mode_the_kernel_refuses_sockets_here_too() {
+    let home = home();
+    let filters = |value: &str| {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-e", "trace=seccomp", env!("CARGO_BIN_EXE_kolm-repro"), "compare", "absent"]);
+        command.env("HOME", home.path()).env("KOLM_AIRGAP", value);
+        let output = command.output().ok()?;
+        let trace = String::from_utf8_lossy(&output.stderr).into_owned();
+        trace.contains("error[").then(|| trace.contains("SECCOMP_SET_MODE_FILTER"))
+    };
+    match (filters("1"), filters("0")) {
+        (Some(on), Some(off)) => assert_eq!((on, off), (true, false)),
+        _ => eprintln!("skipped: strace cannot trace here"),
+    }
+}
+
+#[test]
 fn statements_are_compared_challenged_and_refused() {
     let home = home();
     let here = home.path();

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use super::imported_places;
 use super::needs::{Need, Place};
 use super::preflight::{self, Depth};
+use super::verifier;
 use crate::pipeline::CompileError;
 
 /// What to pack, and how.
@@ -141,6 +142,7 @@ fn sources(export: &Export<'_>, key: &OperatorKey) -> Result<(Vec<(String, Strin
         }
     }
     if let Some(verifier) = export.verifier {
+        verifier::check(verifier)?;
         add(hashed(BundlePath::Verifier, verifier)?)?;
     }
     artifacts.sort();

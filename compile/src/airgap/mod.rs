@@ -12,6 +12,7 @@ pub mod prime;
 mod publish;
 pub mod receipts;
 mod staging;
+mod verifier;
 
 use std::path::{Path, PathBuf};
 

@@ -83,14 +83,14 @@ impl Staging {
         }
     }
 
-    /// Reads the parts that are still to be read; names those that are not here.
+    /// Reads the parts that are still to be read, also behind a bad one; names all that are bad or not here.
     pub(super) fn read(&self, bundle: &Bundle, say: &mut dyn FnMut(&str)) -> Result<(), CompileError> {
         let journal_path = self.home.join(JOURNAL);
         let done = fs::read_to_string(&journal_path).unwrap_or_default();
         let mut journal =
             OpenOptions::new().append(true).create(true).open(&journal_path).map_err(io("open", &journal_path))?;
         let count = bundle.index.parts.len();
-        let mut absent = Vec::new();
+        let (mut absent, mut bad) = (Vec::new(), Vec::new());
         let mut start = 0;
         for (part, number) in bundle.index.parts.iter().zip(1..) {
             let range = (start, start + part.size);
@@ -104,14 +104,31 @@ impl Staging {
                 continue;
             }
             say(&format!("part {number} of {count}: {} ({} bytes)", part.name, part.size));
-            self.read_part(&bundle.folder, part, range)?;
+            match self.read_part(&bundle.folder, part, range) {
+                Err(CompileError::Bundle(
+                    error @ (BundleError::PartHash { .. } | BundleError::Media { .. } | BundleError::Kind { .. }),
+                )) => {
+                    say(&error.to_string());
+                    bad.push(error);
+                    continue;
+                }
+                read => read?,
+            }
             // The line feed goes first, so that a line that a crash cut short spoils no later one.
             journal
                 .write_all(format!("\n{}\n", part.name).as_bytes())
                 .and_then(|()| journal.sync_all())
                 .map_err(io("write", &journal_path))?;
         }
-        if absent.is_empty() { Ok(()) } else { Err(BundleError::PartAbsent { names: absent, count }.into()) }
+        if bad.is_empty() {
+            return if absent.is_empty() {
+                Ok(())
+            } else {
+                Err(BundleError::PartAbsent { names: absent, count }.into())
+            };
+        }
+        bad.extend(absent.into_iter().map(|name| BundleError::PartAbsent { names: vec![name], count }));
+        Err(if bad.len() == 1 { bad.remove(0) } else { BundleError::PartsBad { faults: bad, count } }.into())
     }
 
     /// Reads one part, `range` of the stream, into the contents it holds.

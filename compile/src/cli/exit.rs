@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use kolm_runtime::artifact::ArtifactError;
 use kolm_runtime::model::ModelError;
 
 use crate::network::Forbidden;
@@ -51,6 +52,7 @@ impl Exit {
             CompileError::Bundle(error) => Exit::from_code(error.exit().code()),
             CompileError::Recall(_)
             | CompileError::Installed { .. }
+            | CompileError::NotStatic { .. }
             | CompileError::PlanMoved { .. }
             | CompileError::Eval(_)
             | CompileError::Overlong { .. }
@@ -141,8 +143,16 @@ pub fn hint(error: &CompileError) -> Option<String> {
     Some(match error {
         CompileError::Job(_) => "`kolm init` writes a job file with every key explained".to_owned(),
         CompileError::Corpus(error) => return error.hint().map(str::to_owned),
+        CompileError::Artifact(ArtifactError::Io { source, path, .. })
+            if source.kind() == std::io::ErrorKind::AlreadyExists && path.ends_with("operator.key") =>
+        {
+            "`kolm key rotate` replaces the key and keeps the old one for its receipts; --out FILE makes one elsewhere".to_owned()
+        }
         CompileError::Artifact(error) => return kolm_runtime::verify::hint(error),
         CompileError::Bundle(error) => return error.hint(),
+        CompileError::NotStatic { .. } => {
+            "build one with ci/static and name what it prints with --verifier, or pack none with --no-verifier".to_owned()
+        }
         CompileError::Installed { .. } => "move it away if the bundle's is meant to take its place, and run the same command again".to_owned(),
         CompileError::BelowGate { .. } => {
             "train longer, add rows, or lower the gate in the job; --allow-below-gate writes it anyway and the manifest says so".to_owned()

@@ -40,7 +40,7 @@ pub fn main() -> ExitCode {
         }
     };
     let environment = Environment::read();
-    let lock = lock(&environment);
+    let lock = keep_off_the_network(&environment);
     match run(&arguments, &environment, &lock) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
 }
 
 /// In air-gap mode the kernel takes the network away, before any thread is started.
-fn lock(environment: &Environment) -> Lock {
+pub fn keep_off_the_network(environment: &Environment) -> Lock {
     if !environment.offline.as_ref().is_some_and(|switch| switch.air_gap) {
         return Lock::NotAsked;
     }

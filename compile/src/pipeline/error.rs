@@ -167,6 +167,14 @@ pub enum CompileError {
     /// A bundle is wrong, incomplete, or could not be read or written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// A verifier that would need something of the machine it is brought to.
+    #[error("{} is {found}, expected a static program", path.display())]
+    NotStatic {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        found: &'static str,
+    },
     /// An import would replace an artifact of the same name and version.
     #[error("{} is there already with SHA-256 {found}, the bundle brings {expected}", path.display())]
     Installed {

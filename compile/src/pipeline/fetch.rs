@@ -53,7 +53,8 @@ pub fn fetch(
     connected::model(&permit, repo, revision, cache, endpoint)
 }
 
-/// Fetches one file of `repo` at the commit `revision` into `cache`, over what lies there.
+/// Fetches one file of `repo` at the commit `revision` into `cache`, over what lies there; goes on where a download of it was broken off, and
+/// begins anew where what was left is not its beginning. Content that differs all the same is left for the caller to find.
 ///
 /// # Errors
 /// [`FetchError::NotConnected`] in a build without `connected`, [`FetchError::Hub`] otherwise.
@@ -65,20 +66,27 @@ pub fn fetch_file(
     cache: &Path,
     endpoint: Option<&str>,
 ) -> Result<(), FetchError> {
-    connected::file(permit, repo, revision, &file.path, cache, endpoint)
+    connected::file(permit, repo, revision, file, cache, endpoint)
 }
 
 #[cfg(not(feature = "connected"))]
 mod connected {
     use std::path::Path;
 
-    use super::{FetchError, Permit};
+    use super::{FetchError, FileIdentity, Permit};
 
     pub(super) fn model(_: &Permit, repo: &str, _: &str, _: &Path, _: Option<&str>) -> Result<String, FetchError> {
         Err(FetchError::NotConnected { repo: repo.to_owned() })
     }
 
-    pub(super) fn file(_: &Permit, repo: &str, _: &str, _: &str, _: &Path, _: Option<&str>) -> Result<(), FetchError> {
+    pub(super) fn file(
+        _: &Permit,
+        repo: &str,
+        _: &str,
+        _: &FileIdentity,
+        _: &Path,
+        _: Option<&str>,
+    ) -> Result<(), FetchError> {
         Err(FetchError::NotConnected { repo: repo.to_owned() })
     }
 }
@@ -89,7 +97,7 @@ mod connected {
     use std::path::Path;
 
     use hf_hub::{Cache, Repo, RepoType};
-    use kolm_runtime::model::ModelSource;
+    use kolm_runtime::model::{FileIdentity, ModelSource};
 
     use super::{FetchError, Permit};
 
@@ -134,13 +142,35 @@ mod connected {
         permit: &Permit,
         repo: &str,
         revision: &str,
-        path: &str,
+        file: &FileIdentity,
         cache: &Path,
         endpoint: Option<&str>,
     ) -> Result<(), FetchError> {
         let hub = permit.hub(cache, endpoint).map_err(failed(repo, revision, "client"))?;
-        hub.repo(pinned(repo, revision)).download(path).map_err(failed(repo, revision, path))?;
+        let download =
+            || hub.repo(pinned(repo, revision)).download(&file.path).map_err(failed(repo, revision, &file.path));
+        let resumed = leftover(&Cache::new(cache.to_owned()).repo(pinned(repo, revision)), file);
+        let place = download()?;
+        let whole = FileIdentity::of_file(&file.path, &place).is_ok_and(|found| found.sha256 == file.sha256);
+        if resumed && !whole {
+            download()?;
+        }
         Ok(())
+    }
+
+    /// Whether a download of the file was broken off and can go on. The client would ask for the bytes behind a leftover's end, so that one as
+    /// long as the file, or longer, is taken away first; it is checked by nobody.
+    fn leftover(repo: &hf_hub::CacheRepo, file: &FileIdentity) -> bool {
+        // Large files go by their SHA-256, as the client's blobs do.
+        let left = repo.blob_path(&file.sha256).with_extension("part");
+        match std::fs::metadata(&left) {
+            Ok(found) if found.len() < file.size => true,
+            Ok(_) => {
+                let _ = std::fs::remove_file(&left);
+                false
+            }
+            Err(_) => false,
+        }
     }
 }
 

@@ -56,6 +56,20 @@ pub(super) enum Verb {
     },
 }
 
+impl Verb {
+    /// Whether the result is to be JSON. `matrix` and `diff` print their own errors or have no others.
+    pub(super) fn json(&self) -> bool {
+        match self {
+            Self::Rebuild(arguments) => arguments.json,
+            Self::Bisect(arguments) => arguments.json,
+            Self::Compare(arguments) => arguments.trust.json,
+            Self::Challenge(arguments) => arguments.trust.json,
+            Self::Diff(arguments) => arguments.json,
+            _ => false,
+        }
+    }
+}
+
 /// `kolm-repro rebuild`
 #[derive(Debug, Args)]
 pub(super) struct Rebuild {

@@ -13,6 +13,7 @@ use kolm_compile::cli::Exit;
 use kolm_compile::cli::environment::Environment;
 use kolm_compile::pipeline::CompileError;
 use kolm_runtime::kernel::Level;
+use serde_json::json;
 
 use arguments::{Arguments, GoldenVerb, Verb};
 use error::CliError;
@@ -26,10 +27,18 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    match run(&arguments) {
+    let environment = Environment::read();
+    kolm_compile::cli::keep_off_the_network(&environment);
+    match run(&arguments, &environment) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error[{}]: {error}", error.code());
+            if arguments.verb.json() {
+                // As kolm's: a result that is a refusal. A closed pipe has nobody to tell.
+                let told = json!({ "code": error.code(), "message": error.to_string(), "hint": error.hint() });
+                let _ = kolm_compile::cli::print_json(&json!({ "exit": error.exit() as u8, "error": told }));
+            } else {
+                eprintln!("error[{}]: {error}", error.code());
+            }
             if let Some(hint) = error.hint() {
                 eprintln!("hint: {hint}");
             }
@@ -38,18 +47,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<Exit, CliError> {
+fn run(arguments: &Arguments, environment: &Environment) -> Result<Exit, CliError> {
     let level = Level::from_environment().map_err(|error| CompileError::Value {
         what: "KOLM_SIMD",
         found: error.to_string(),
         expected: "scalar, v3, v4 or neon",
     })?;
-    let environment = Environment::read();
-    kolm_compile::cli::set_threads(arguments.threads, &environment)?;
+    kolm_compile::cli::set_threads(arguments.threads, environment)?;
     match &arguments.verb {
-        Verb::Rebuild(arguments) => verbs::rebuild(arguments, level, &environment),
-        Verb::Bisect(arguments) => verbs::bisect(arguments, level, &environment),
-        Verb::RecordStep(arguments) => verbs::record_step(arguments, level, &environment),
+        Verb::Rebuild(arguments) => verbs::rebuild(arguments, level, environment),
+        Verb::Bisect(arguments) => verbs::bisect(arguments, level, environment),
+        Verb::RecordStep(arguments) => verbs::record_step(arguments, level, environment),
         Verb::Keygen { out } => verbs::keygen(out),
         Verb::Compare(arguments) => verbs::compare(arguments),
         Verb::Challenge(arguments) => verbs::challenge(arguments),

@@ -6,6 +6,7 @@
 //! overflow, memory that nobody has) leaves its input there as `running`. Needs no nightly compiler and no unsafe code.
 //! `fuzz --replay FILE TARGET` tries one input again. ci/fuzz calls this.
 
+mod bundle;
 mod mutate;
 mod targets;
 mod watch;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
 fn fuzz(target: &Target, time: Duration, seed: u64, watch: &Watch) -> u64 {
     let mut corpus = (target.seeds)();
     let mut mutator = Mutator::new(seed, target.name);
-    let (mut seen, mut executions, mut findings) = (BTreeSet::new(), 0_u64, 0_u64);
+    let (mut seen, mut executions, mut findings, mut most) = (BTreeSet::new(), 0_u64, 0_u64, 0);
     for input in corpus.clone() {
         seen.extend(watch.run(target, &input));
         executions += 1;
@@ -70,6 +71,7 @@ fn fuzz(target: &Target, time: Duration, seed: u64, watch: &Watch) -> u64 {
                 }
             }
         });
+        most = peak.max(most);
         // One of the batch took too much: which one shows when each is tried alone.
         if peak > MEMORY_MAX_BYTES {
             batch.retain(|input| {
@@ -87,9 +89,10 @@ fn fuzz(target: &Target, time: Duration, seed: u64, watch: &Watch) -> u64 {
     }
     let seconds = started.elapsed().as_secs_f64();
     println!(
-        "fuzz: {:<12} {executions:>10} executions in {seconds:.0} s, {:>5} different answers, {findings} findings, seed {seed}",
+        "fuzz: {:<12} {executions:>10} executions in {seconds:.0} s, {:>5} different answers, {findings} findings, at most {} MB beyond the input, seed {seed}",
         target.name,
-        seen.len()
+        seen.len(),
+        most >> 20
     );
     findings
 }

@@ -24,7 +24,7 @@ impl Mutator {
         Self(ChaCha20Rng::from_seed(key.into()))
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         // The bias towards small numbers is below 2^-40 and does not matter here.
         (self.0.next_u64() % bound.max(1) as u64) as usize
     }
@@ -39,13 +39,14 @@ impl Mutator {
                 (_, Shape::Safetensors) => self.safetensors(&input),
                 (_, Shape::Json) => self.json_lines(&input),
                 (_, Shape::Parts) => self.parts(&input),
+                (_, Shape::Bundle) => self.bundle(&input),
             };
             input.truncate(INPUT_LEN_MAX_BYTES);
         }
         input
     }
 
-    fn bytes(&mut self, mut input: Vec<u8>, corpus: &[Vec<u8>]) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, mut input: Vec<u8>, corpus: &[Vec<u8>]) -> Vec<u8> {
         let at = self.below(input.len() + 1);
         let to = at + self.below((input.len() - at).min(64) + 1);
         match self.below(7) {
@@ -174,7 +175,7 @@ impl Mutator {
         [&lines.join(&b'\n'), end].concat()
     }
 
-    fn json(&mut self, input: &[u8]) -> Vec<u8> {
+    pub(super) fn json(&mut self, input: &[u8]) -> Vec<u8> {
         let Ok(mut value) = serde_json::from_slice::<Value>(input) else {
             return self.bytes(input.to_vec(), &[input.to_vec()]);
         };

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use kolm_runtime::artifact::{
-    ArtifactFile, Lineage, Manifest, Member, Opened, OperatorKey, Plan, Receipt, Task, parse_canonical_lines,
+    ArtifactFile, Lineage, Manifest, Member, Opened, OperatorKey, Plan, Receipt, Task, Timestamp,
+    parse_canonical_lines, sha256_hex,
 };
+use kolm_runtime::bundle::{Bundle, BundleError, BundlePath, Index, InstallReceipt, Installed, seal};
 use kolm_runtime::eval::{Outcome, Pack};
 use kolm_runtime::inspect;
 use kolm_runtime::kernel::Level;
@@ -16,6 +18,7 @@ use kolm_runtime::recall::{Passage, RecallIndex, RecallMembers};
 use kolm_runtime::verify::refusal;
 use serde_json::Value;
 
+use super::bundle::with_parts;
 use super::mutate::{join, split};
 
 /// One reader.
@@ -40,10 +43,12 @@ pub(crate) enum Shape {
     Json,
     /// Several parts, joined.
     Parts,
+    /// A bundle's index, its seal and an install receipt, joined; rules and MACs are made to fit after a change.
+    Bundle,
 }
 
-/// Every reader of the bounded side that takes bytes from outside. The index of a transfer bundle joins here when its reader does.
-pub(crate) const TARGETS: [Target; 8] = [
+/// Every reader of the bounded side that takes bytes from outside.
+pub(crate) const TARGETS: [Target; 9] = [
     Target { name: "container", shape: Shape::Container, seeds: containers, run: container },
     Target { name: "safetensors", shape: Shape::Safetensors, seeds: tensors, run: tensor_file },
     Target { name: "manifest", shape: Shape::Json, seeds: || vec![member(Member::Manifest)], run: manifest },
@@ -52,6 +57,7 @@ pub(crate) const TARGETS: [Target; 8] = [
     Target { name: "eval", shape: Shape::Parts, seeds: evals, run: eval },
     Target { name: "recall", shape: Shape::Parts, seeds: recalls, run: recall },
     Target { name: "config", shape: Shape::Json, seeds: configs, run: config },
+    Target { name: "bundle", shape: Shape::Bundle, seeds: bundles, run: bundle },
 ];
 
 fn golden(path: &str) -> std::path::PathBuf {
@@ -169,4 +175,63 @@ fn config(input: &[u8]) -> String {
     let decoder = said(DecoderConfig::parse(input, Some(input)));
     let encoder = said(EncoderConfig::parse(input, None, None, "input"));
     format!("{decoder} / {encoder} / {}", said(AdapterConfig::parse(input)))
+}
+
+/// A bundle of three files, one content twice, in two parts; and one that adds to it.
+fn bundles() -> Vec<Vec<u8>> {
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let row = |path: &str, content: &str, size: u64| {
+        (BundlePath::parse(path).expect("a sound path"), sha256_hex(content.as_bytes()), size)
+    };
+    let rows = || {
+        vec![
+            row("artifacts/support-tickets-1.0.0.kolm", "a", 1_000_000),
+            row(&format!("models/kolm-models--small/{commit}/config.json"), "b", 700),
+            row(&format!("models/kolm-models--small/{commit}/onnx/model.safetensors"), "c", 200_000),
+            row(&format!("local/small/{commit}/config.json"), "b", 700),
+        ]
+    };
+    let first = with_parts(Index::plan(rows(), 1 << 20, None).expect("a sound plan"));
+    let first_bytes = first.to_bytes().expect("a sound index");
+    let more = rows().into_iter().chain([row("bin/kolm-verify", "d", 3)]).collect();
+    let second =
+        with_parts(Index::plan(more, 1 << 20, Some((&Index::id(&first_bytes), &first))).expect("a sound plan"));
+    let second_bytes = second.to_bytes().expect("a sound index");
+    let installed = Installed {
+        cid: format!("cidv1:sha256:{}", sha256_hex(b"a")),
+        name: "support-tickets".to_owned(),
+        sha256: sha256_hex(b"a"),
+        version: "1.0.0".to_owned(),
+    };
+    let time = Timestamp::from_unix(1_700_000_000).expect("a sound time");
+    let receipt = InstallReceipt::new(&Index::id(&first_bytes), (4, 1_201_400), vec![installed], time, &key());
+    let receipt = receipt.to_bytes(&key()).expect("a sound receipt");
+    let sealed = |index: Vec<u8>| join(&[index.clone(), seal(&index, &key()).into_bytes(), receipt.clone()]);
+    vec![sealed(first_bytes), sealed(second_bytes)]
+}
+
+fn bundle(input: &[u8]) -> String {
+    let parts = split(input, 3);
+    let told = |error: BundleError| format!("{} {error}", error.code());
+    let opened = match Bundle::parse(Path::new(""), &parts[0], &parts[1], &key()) {
+        Err(error) => {
+            format!("{} / {}", told(error), Index::parse(&parts[0]).map_or_else(told, |_| "sound".to_owned()))
+        }
+        Ok(bundle) => {
+            let index = &bundle.index;
+            // What an import counts on: contents end where the stream does, and what was read is written again as it was.
+            let end = index.contents().filter_map(|entry| entry.offset?.checked_add(entry.size)).max().unwrap_or(0);
+            assert_eq!(end, index.stream_len_bytes(), "the contents are the stream");
+            assert_eq!(index.to_bytes().expect("a sound index"), parts[0], "one value has one encoding");
+            assert!(
+                index
+                    .files
+                    .iter()
+                    .all(|entry| BundlePath::parse(&entry.path).is_ok_and(|path| path.to_string() == entry.path))
+            );
+            format!("accepted {}", index.contents().count())
+        }
+    };
+    let receipt = InstallReceipt::parse(Path::new(""), &parts[2], &key());
+    format!("{opened} / {}", receipt.map_or_else(told, |_| "accepted".to_owned()))
 }

@@ -144,6 +144,11 @@ impl OperatorKey {
         self.derive(b"kolm audit head key 1")
     }
 
+    /// Key of the audit log's index.
+    pub(crate) fn audit_index_key(&self) -> Zeroizing<[u8; 32]> {
+        self.derive(b"kolm audit index key 1")
+    }
+
     /// Key of the marks of highest versions.
     pub(crate) fn mark_key(&self) -> Zeroizing<[u8; 32]> {
         self.derive(b"kolm mark key 1")

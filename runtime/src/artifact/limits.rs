@@ -36,3 +36,5 @@ pub(crate) const KEY_FILE_LEN_MAX_BYTES: u64 = 4096;
 pub(crate) const AUDIT_LINE_LEN_MAX_BYTES: usize = 1 << 16;
 /// The sealed head is one line of about 300 bytes.
 pub(crate) const AUDIT_HEAD_LEN_MAX_BYTES: u64 = 1 << 12;
+/// An artifact takes some 250 bytes in the index; 16 MiB hold 60 000, and a log that speaks of more is read whole.
+pub(crate) const AUDIT_INDEX_LEN_MAX_BYTES: u64 = 1 << 24;

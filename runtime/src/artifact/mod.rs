@@ -37,7 +37,9 @@ mod task;
 mod time;
 
 pub use crate::model::FileIdentity;
-pub use audit::{Anchor, AuditEntry, AuditFault, AuditLog, AuditReport, Event, Proof, Sighting, Words};
+pub use audit::{
+    Accepted, Anchor, AuditEntry, AuditFault, AuditLog, AuditReport, Event, Known, Proof, Sighting, Words,
+};
 pub use cid::cid;
 pub use container::{ArtifactFile, MemberDigest, MemberReader, Members, encode};
 pub use error::ArtifactError;

@@ -27,6 +27,7 @@ pub(super) struct Sealed<T> {
 pub(super) enum Usage {
     Line,
     Head,
+    Index,
     Mark,
 }
 
@@ -74,9 +75,18 @@ impl<'a> Keys<'a> {
         entry: &T,
         mac: &str,
     ) -> Result<Option<bool>, ArtifactError> {
-        let mac = from_hex(mac).unwrap_or_default();
-        let message = canonical(entry)?;
-        let matches = |key: &OperatorKey| hmac_matches(&derived(key, usage), &[&message], &mac);
+        self.holds_bytes(usage, key_id, &canonical(entry)?, &from_hex(mac).unwrap_or_default())
+    }
+
+    /// As `holds`, for the canonical bytes of an entry.
+    pub(super) fn holds_bytes(
+        &self,
+        usage: Usage,
+        key_id: &str,
+        message: &[u8],
+        mac: &[u8],
+    ) -> Result<Option<bool>, ArtifactError> {
+        let matches = |key: &OperatorKey| hmac_matches(&derived(key, usage), &[message], mac);
         if key_id == self.own_id {
             return Ok(Some(matches(self.own())));
         }
@@ -113,6 +123,7 @@ fn derived(key: &OperatorKey, usage: Usage) -> Zeroizing<[u8; 32]> {
     match usage {
         Usage::Line => key.audit_key(),
         Usage::Head => key.audit_head_key(),
+        Usage::Index => key.audit_index_key(),
         Usage::Mark => key.mark_key(),
     }
 }

@@ -104,6 +104,14 @@ pub enum BundleError {
         /// What it must be.
         expected: String,
     },
+    /// Several parts are bad, or absent besides.
+    #[error("{} of {count} parts cannot be used: {}", faults.len(), listed(faults))]
+    PartsBad {
+        /// What is wrong with each, in their order; the absent ones last.
+        faults: Vec<BundleError>,
+        /// How many the bundle has.
+        count: usize,
+    },
     /// The medium does not give the bytes.
     #[error("media error: {name} cannot be read ({source}), tried {attempts} times")]
     Media {
@@ -171,6 +179,7 @@ impl BundleError {
             Self::Absent { .. } => "bundle_absent",
             Self::PartAbsent { .. } => "bundle_part_absent",
             Self::PartHash { .. } => "bundle_part_hash",
+            Self::PartsBad { .. } => self.gravest().map_or("bundle_part_hash", Self::code),
             Self::Media { .. } => "bundle_media",
             Self::FileHash { .. } => "bundle_file_hash",
             Self::SinceAbsent { .. } => "bundle_since_absent",
@@ -187,6 +196,7 @@ impl BundleError {
             Self::Absent { .. } | Self::PartAbsent { .. } | Self::SinceAbsent { .. } => Exit::Missing,
             Self::Media { .. } | Self::Io { .. } => Exit::Io,
             Self::Artifact(error) => Exit::of(error),
+            Self::PartsBad { .. } => self.gravest().map_or(Exit::Refused, Self::exit),
             _ => Exit::Refused,
         }
     }
@@ -208,6 +218,9 @@ impl BundleError {
             Self::PartHash { .. } => {
                 "copy this part again from where the bundle was made and run the same command again"
             }
+            Self::PartsBad { .. } => {
+                return self.gravest().and_then(Self::hint).map(|hint| hint.replace("this part", "these parts"));
+            }
             Self::Media { .. } => "clean or exchange the disk, or try another drive, and run the same command again",
             Self::SinceAbsent { .. } => "import that bundle first, or ask for a whole one (export without --since)",
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
@@ -219,9 +232,21 @@ impl BundleError {
         Some(text.to_owned())
     }
 
+    /// Of several faults the one that says most: a wrong copy, then a bad disk, then what is not here.
+    fn gravest(&self) -> Option<&Self> {
+        let Self::PartsBad { faults, .. } = self else { return None };
+        let media = || faults.iter().find(|fault| matches!(fault, Self::Media { .. }));
+        let wrong = faults.iter().find(|fault| !matches!(fault, Self::Media { .. } | Self::PartAbsent { .. }));
+        wrong.or_else(media).or(faults.first())
+    }
+
     /// An `Io` failure, for `map_err`.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { action, path, source }
     }
+}
+
+fn listed(faults: &[BundleError]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -79,7 +79,15 @@ impl InstallReceipt {
     pub fn open(path: &Path, key: &OperatorKey) -> Result<Self, BundleError> {
         let mut bytes = Vec::new();
         open_plain(path)?.take(RECEIPT_LEN_MAX_BYTES).read_to_end(&mut bytes).map_err(BundleError::io("read", path))?;
-        let Sealed { mac, receipt } = parse_canonical("install receipt", &bytes)?;
+        Self::parse(path, &bytes, key)
+    }
+
+    /// Reads a receipt's bytes and checks them; `path` stands in errors.
+    ///
+    /// # Errors
+    /// `WrongKey`, `Receipt` for one that was altered or is none, and JSON errors.
+    pub fn parse(path: &Path, bytes: &[u8], key: &OperatorKey) -> Result<Self, BundleError> {
+        let Sealed { mac, receipt } = parse_canonical("install receipt", bytes)?;
         if receipt.format != FORMAT {
             let found = format!("{:?}", receipt.format);
             return Err(BundleError::Receipt { path: path.to_path_buf(), found });

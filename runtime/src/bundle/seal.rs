@@ -26,19 +26,31 @@ impl Bundle {
     /// # Errors
     /// `Absent`, `Kind`, `WrongKey`, `Mac`, `MacForm`, and those of [`Index::parse`].
     pub fn open(folder: &Path, key: &OperatorKey) -> Result<Self, BundleError> {
-        let bytes = read(&folder.join(INDEX), INDEX_LEN_MAX_BYTES)?;
-        let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if found > INDEX_LEN_MAX_BYTES {
-            return Err(BundleError::IndexLarge { found, limit: INDEX_LEN_MAX_BYTES });
-        }
-        check(&bytes, &read(&folder.join(INDEX_MAC), MAC_LEN_MAX_BYTES)?, key)?;
-        Ok(Self { folder: folder.to_path_buf(), id: Index::id(&bytes), index: Index::parse(&bytes)? })
+        let index = read(&folder.join(INDEX), INDEX_LEN_MAX_BYTES)?;
+        limited(&index)?;
+        let mac = read(&folder.join(INDEX_MAC), MAC_LEN_MAX_BYTES)?;
+        Self::parse(folder, &index, &mac, key)
+    }
+
+    /// Reads the two files of a bundle that say what it is.
+    ///
+    /// # Errors
+    /// `WrongKey`, `Mac`, `MacForm`, and those of [`Index::parse`].
+    pub fn parse(folder: &Path, index: &[u8], mac: &[u8], key: &OperatorKey) -> Result<Self, BundleError> {
+        limited(index)?;
+        check(index, mac, key)?;
+        Ok(Self { folder: folder.to_path_buf(), id: Index::id(index), index: Index::parse(index)? })
     }
 }
 
 /// The line that vouches for the bytes of an index.
 pub fn seal(index: &[u8], key: &OperatorKey) -> String {
     format!("{FORMAT} {} {}\n", key.id(), hex(&hmac_sha256(&bundle_key(key), &[index])))
+}
+
+fn limited(index: &[u8]) -> Result<(), BundleError> {
+    let (found, limit) = (u64::try_from(index.len()).unwrap_or(u64::MAX), INDEX_LEN_MAX_BYTES);
+    if found > limit { Err(BundleError::IndexLarge { found, limit }) } else { Ok(()) }
 }
 
 fn check(index: &[u8], mac: &[u8], key: &OperatorKey) -> Result<(), BundleError> {

@@ -48,20 +48,12 @@ impl Site {
     /// `CidLogged` when the log has another CID for the name and version; any fault of log or mark.
     pub fn standing(&self, key: &OperatorKey, manifest: &Manifest) -> Result<Standing, ArtifactError> {
         let label = label(manifest);
-        let (mut known_since, mut last) = (None, None);
-        AuditLog::open(&self.kolm_home, key)?.entries(&mut |entry| {
-            let Some(cid) = entry.cid.as_deref().filter(|_| entry.outcome == "done") else { return };
-            if cid == manifest.cid {
-                known_since = known_since.or(Some(entry.seq));
-            }
-            let about = entry.detail.strip_prefix(&label).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
-            if about && ACCEPTING.contains(&entry.action.as_str()) {
-                last = Some((entry.seq, cid.to_owned()));
-            }
-        })?;
-        if let Some((entry, expected)) = last.filter(|(_, cid)| *cid != manifest.cid) {
-            return Err(ArtifactError::CidLogged { entry, name: label, found: manifest.cid.clone(), expected });
+        let known = AuditLog::open(&self.kolm_home, key)?.known()?;
+        if let Some(last) = known.accepted(&label).filter(|last| last.cid != manifest.cid) {
+            let (found, expected) = (manifest.cid.clone(), last.cid.clone());
+            return Err(ArtifactError::CidLogged { entry: last.seq, name: label, found, expected });
         }
+        let known_since = known.first(&manifest.cid);
         let mark = Marks::of(&self.kolm_home, key)?.of_name(&manifest.name)?;
         let higher = |version: &String| compare_versions(&manifest.version, version) == Ordering::Less;
         Ok(Standing { known_since, newer: mark.map(|mark| mark.version).filter(higher) })
@@ -165,5 +157,3 @@ fn label(manifest: &Manifest) -> String {
 
 /// Longest detail of an entry, in characters: a page of text.
 const DETAIL_LEN_MAX: usize = 2000;
-/// Actions that say which CID a name and version has.
-const ACCEPTING: [&str; 3] = ["compile", "import", "verify"];

@@ -68,6 +68,8 @@ pub(in crate::cli) struct Prime {
     /// Hugging Face cache [default: HF_HUB_CACHE, HF_HOME/hub, or ~/.cache/huggingface/hub]
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub(in crate::cli) key: Key,
     /// As JSON
     #[arg(long)]
     pub(in crate::cli) json: bool,
@@ -91,6 +93,9 @@ pub(in crate::cli) struct Export {
     /// The static verifier [default: kolm-verify beside this binary, if it is there]
     #[arg(long, value_name = "PATH")]
     pub(in crate::cli) verifier: Option<PathBuf>,
+    /// Pack no verifier
+    #[arg(long, conflicts_with = "verifier")]
+    pub(in crate::cli) no_verifier: bool,
     #[command(flatten)]
     pub(in crate::cli) models: Models,
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! `kolm airgap`: one function per verb. What they do is in [`crate::airgap`]; here stands what is typed and what is said.
 
 pub(in crate::cli) mod arguments;
+mod entry;
 mod models;
 mod switches;
 mod transfer;

@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use kolm_runtime::artifact::{ArtifactFile, Opened};
 use kolm_runtime::model::HubCache;
 use serde_json::json;
 
 use super::arguments::{Preflight, Prime};
+use super::entry::Entry;
 use crate::airgap::needs::Need;
 use crate::airgap::preflight::{self, Checked, Depth, Model, State};
 use crate::airgap::{imported_places, prime as fetching};
@@ -61,16 +63,26 @@ pub(super) fn prime(arguments: &Prime, environment: &Environment) -> Result<Exit
     let permit = may_leave("kolm airgap prime", environment.offline.as_ref())
         .map_err(crate::pipeline::fetch::FetchError::Forbidden)?;
     let cache = arguments.cache.clone().unwrap_or_else(|| environment.hub_cache.clone());
+    let entry = Entry::prepare(&arguments.key, environment, "prime")?;
     let mut rows = Vec::new();
     let mut text = String::new();
     let mut exit = Exit::Done;
     for path in &arguments.artifacts {
         let _ = writeln!(text, "artifact: {}", path.display());
+        let opened = Opened::new(ArtifactFile::open(path)?)?;
+        let cid = Some(opened.manifest.cid.as_str());
+        let label = format!("{}-{}", opened.manifest.name, opened.manifest.version);
         let mut models = Vec::new();
-        for need in Need::of_file(path)? {
+        for need in Need::of(&opened) {
             let endpoint = environment.hub_endpoint.as_deref();
             let mut say = |what: &str| eprintln!("fetching {what}");
-            let primed = fetching::prime(&permit, &need, &cache, endpoint, &mut say)?;
+            let primed = match fetching::prime(&permit, &need, &cache, endpoint, &mut say) {
+                Ok(primed) => primed,
+                Err(error) => {
+                    entry.enter(cid, "failed", &format!("{label} {error}"))?;
+                    return Err(error);
+                }
+            };
             list(&mut text, &primed.model);
             let _ = match primed.fetched.len() {
                 0 => writeln!(text, "          nothing fetched"),
@@ -87,6 +99,15 @@ pub(super) fn prime(arguments: &Prime, environment: &Environment) -> Result<Exit
             }
             models.push(primed);
         }
+        let (fetched, missing, wrong) = models.iter().fold((0, 0, 0), |(fetched, missing, wrong), primed| {
+            (fetched + primed.fetched.len(), missing + primed.model.missing(), wrong + primed.model.wrong())
+        });
+        let outcome = match (missing, wrong) {
+            (_, 1..) => "refused",
+            (1.., _) => "incomplete",
+            _ => "done",
+        };
+        entry.enter(cid, outcome, &format!("{label} {fetched} fetched, {missing} missing, {wrong} wrong"))?;
         rows.push(json!({ "artifact": path.display().to_string(), "models": models }));
     }
     let cache = HubCache::new(cache).folder().display().to_string();

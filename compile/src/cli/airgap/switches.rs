@@ -3,17 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kolm_runtime::artifact::{ArtifactError, AuditLog, Event, Staged};
+use kolm_runtime::artifact::Staged;
 use kolm_runtime::model::HubCache;
 use kolm_runtime::verify::ModelPlaces;
 use serde_json::json;
 
 use super::arguments::{Status, Switching};
+use super::entry::Entry;
 use crate::airgap::make_kolm_home;
 use crate::airgap::needs::Need;
 use crate::airgap::preflight::{self, Depth};
 use crate::cli::environment::{CallsHome, Environment, SWITCHES, Switch, switches};
-use crate::cli::{Exit, compile, print, print_json};
+use crate::cli::{Exit, print, print_json};
 use crate::network::Lock;
 use crate::pipeline::CompileError;
 
@@ -39,24 +40,9 @@ pub(super) fn disable(arguments: &Switching, environment: &Environment) -> Resul
 }
 
 /// Enters the switch in the audit log, where there is a key to do it with.
-fn record(arguments: &Switching, environment: &Environment, action: &str) -> Result<(), CompileError> {
-    let key = match compile::key_source(&arguments.key, environment).load() {
-        Ok(key) => key,
-        Err(ArtifactError::KeyMissing { path }) if arguments.key.key_file.is_none() => {
-            eprintln!("warning: not entered in the audit log, there is no operator key at {}", path.display());
-            return Ok(());
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let time = compile::now(environment)?;
-    AuditLog::open(&environment.kolm_home, &key)?.append(&Event {
-        time,
-        action: action.to_owned(),
-        cid: None,
-        outcome: "done".to_owned(),
-        detail: environment.airgap_file().display().to_string(),
-    })?;
-    Ok(())
+fn record(arguments: &Switching, environment: &Environment, action: &'static str) -> Result<(), CompileError> {
+    let entry = Entry::prepare(&arguments.key, environment, action)?;
+    entry.enter(None, "done", &environment.airgap_file().display().to_string())
 }
 
 /// Says how things stand now, and what the environment makes of it.

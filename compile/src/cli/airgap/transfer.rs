@@ -19,7 +19,8 @@ pub(super) fn export(arguments: &Export, environment: &Environment) -> Result<Ex
     let part_size = part_size(&arguments.part_size)?;
     let key = compile::key_source(&arguments.key, environment).load()?;
     let now = compile::now(environment)?;
-    let verifier = arguments.verifier.clone().or_else(|| Environment::beside_binary("kolm-verify"));
+    let beside = || Environment::beside_binary("kolm-verify").filter(|_| !arguments.no_verifier);
+    let verifier = arguments.verifier.clone().or_else(beside);
     let places = bounded::places(&arguments.models, environment);
     let options = export::Export {
         artifacts: &arguments.artifacts,

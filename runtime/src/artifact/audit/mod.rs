@@ -7,6 +7,7 @@
 //! caller's: a clock that ran back is shown, not corrected.
 
 mod chain;
+mod index;
 mod proof;
 mod read;
 mod words;
@@ -19,6 +20,7 @@ use super::sealed::{Keys, Sealed, Usage};
 use super::{ArtifactError, OperatorKey, Timestamp, file, limits, marks, parse_canonical, sha256_hex};
 pub use chain::{AuditEntry, AuditFault};
 use chain::{Bad, HEAD_FORMAT, Head, LINE_FORMAT, Tip, ZEROS, sound};
+pub use index::{Accepted, Known};
 pub use proof::{Anchor, Proof};
 pub use read::{AuditReport, Sighting};
 pub use words::Words;

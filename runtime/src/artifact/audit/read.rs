@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use super::super::hash::hex;
 use super::super::merkle::{Frontier, Hash, leaf, ranges};
 use super::super::{ArtifactError, Timestamp, limits, marks};
-use super::chain::{AuditEntry, AuditFault, Bad, Walk, sound};
+use super::chain::{AuditEntry, AuditFault, Bad, Tip, Walk, sound};
 use super::proof::Proof;
 use super::words::Words;
 use super::{AuditLog, Head};
@@ -114,7 +114,7 @@ impl AuditLog<'_> {
 
     /// The log as it is between two appends. The lock is given back: whole lines never change, and whoever pages through the output must
     /// not keep writers waiting.
-    fn snapshot(&self) -> Result<Snapshot, ArtifactError> {
+    pub(super) fn snapshot(&self) -> Result<Snapshot, ArtifactError> {
         let file = match File::open(&self.log) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -138,12 +138,35 @@ impl AuditLog<'_> {
         log: &Snapshot,
         visit: &mut dyn FnMut(&AuditEntry, &[u8], &dyn Fn() -> Hash),
     ) -> Result<AuditReport, ArtifactError> {
+        let walk = self.follow(log, Walk::from(&self.keys, Tip::start(), 0), visit)?;
+        let root = walk.frontier.root();
+        Ok(AuditReport {
+            entries: walk.tip.entries,
+            keys: walk.key_ids.len(),
+            head: walk.tip.hash,
+            root: hex(&root),
+            words: Words::of(&root),
+            clock_steps_back: walk.clock_steps_back,
+        })
+    }
+
+    /// Every line after those that `walk` has behind it, and whether head and marks agree with the end.
+    pub(super) fn follow<'k>(
+        &self,
+        log: &Snapshot,
+        mut walk: Walk<'k>,
+        visit: &mut dyn FnMut(&AuditEntry, &[u8], &dyn Fn() -> Hash),
+    ) -> Result<Walk<'k>, ArtifactError> {
         let io = |error| ArtifactError::io("read", &self.log)(error);
         let Snapshot { len_bytes, head, marked, .. } = log;
-        let mut walk = Walk::new(&self.keys);
+        let other = |tip: &Tip| head.as_ref().is_some_and(|head| head.entries == tip.entries && head.hash != tip.hash);
+        if other(&walk.tip) {
+            return Err(self.head_fault("was sealed over another log"));
+        }
         if let Some(mut file) = log.file.as_ref() {
-            file.seek(SeekFrom::Start(0)).map_err(io)?;
-            let mut reader = BufReader::with_capacity(1 << 16, file.take(*len_bytes));
+            file.seek(SeekFrom::Start(walk.offset)).map_err(io)?;
+            let rest = len_bytes.saturating_sub(walk.offset);
+            let mut reader = BufReader::with_capacity(1 << 16, file.take(rest));
             let mut line = Vec::new();
             while read_line(&mut reader, &mut line).map_err(io)? {
                 let Some((b'\n', body)) = line.split_last() else {
@@ -154,7 +177,7 @@ impl AuditLog<'_> {
                     Err(bad) => return Err(self.fault(&walk, bad, &mut reader)),
                 };
                 visit(&entry, body, &|| walk.frontier.root());
-                if head.as_ref().is_some_and(|head| head.entries == walk.tip.entries && head.hash != walk.tip.hash) {
+                if other(&walk.tip) {
                     return Err(self.head_fault("was sealed over another log"));
                 }
             }
@@ -169,15 +192,7 @@ impl AuditLog<'_> {
             _ if head.is_none() => return Err(self.head_fault("is missing")),
             _ => return Err(self.head_fault("is older than the log's last entries")),
         }
-        let root = walk.frontier.root();
-        Ok(AuditReport {
-            entries: found,
-            keys: walk.key_ids.len(),
-            head: walk.tip.hash,
-            root: hex(&root),
-            words: Words::of(&root),
-            clock_steps_back: walk.clock_steps_back,
-        })
+        Ok(walk)
     }
 
     /// A last line without line feed: the rest of a longer log, or torn in a crash.
@@ -219,11 +234,11 @@ impl AuditLog<'_> {
 }
 
 /// What is read under the lock.
-struct Snapshot {
+pub(super) struct Snapshot {
     /// None if there is no log.
-    file: Option<File>,
-    len_bytes: u64,
-    head: Option<Head>,
+    pub(super) file: Option<File>,
+    pub(super) len_bytes: u64,
+    pub(super) head: Option<Head>,
     /// Entries that the marks speak of.
     marked: u64,
 }

@@ -324,6 +324,91 @@ fn every_entry_is_proved_under_every_later_state() {
     assert!(proof.check(&anchor).is_ok());
 }
 
+/// A log long enough for an index, and what it says of artifacts.
+fn indexed() -> (Home, Known) {
+    let home = Home::with(0);
+    for number in 0..300 {
+        let mut event = event(number);
+        event.cid = Some(format!("cid {}", number % 7));
+        event.detail = format!("a-{}.0.0 without replay", number % 7);
+        home.log().append(&event).unwrap();
+    }
+    let known = home.log().known().unwrap();
+    assert_eq!(known.first("cid 3"), Some(4));
+    assert_eq!(known.accepted("a-6.0.0"), Some(&Accepted { cid: "cid 6".to_owned(), seq: 294 }));
+    assert_eq!((known.accepted("a-7.0.0"), known.accepted("a-6.0.0 without")), (None, None));
+    assert!(home.folder.path().join("audit.index").exists());
+    (home, known)
+}
+
+#[test]
+fn the_index_says_what_the_log_says() {
+    let (home, known) = indexed();
+    assert_eq!(home.log().known().unwrap(), known);
+    home.log().append(&Event { cid: Some("new".to_owned()), detail: "a-3.0.0".to_owned(), ..event(9) }).unwrap();
+    let with = home.log().known().unwrap();
+    assert_eq!((with.first("new"), with.accepted("a-3.0.0").unwrap().seq), (Some(301), 301));
+    let path = home.folder.path().join("audit.index");
+    let index = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(home.log().known().unwrap(), with);
+    // A damaged index is one that is not there: every bit of a byte in each part of it.
+    for at in (0..index.len()).step_by(7) {
+        let mut damaged = index.clone();
+        damaged[at] ^= 1 << (at % 8);
+        fs::write(&path, damaged).unwrap();
+        assert_eq!(home.log().known().unwrap(), with, "byte {at}");
+    }
+    // So is one of another log under the same key.
+    let (other, _) = indexed();
+    other.log().append(&event(0)).unwrap();
+    for number in 0..300 {
+        other.log().append(&Event { cid: Some("other".to_owned()), ..event(number) }).unwrap();
+    }
+    other.log().known().unwrap();
+    fs::copy(other.folder.path().join("audit.index"), &path).unwrap();
+    assert_eq!(home.log().known().unwrap(), with);
+}
+
+/// What the index sums up is not read again; what follows it, head and tail are looked at as ever.
+#[test]
+fn an_index_hides_no_damage_of_the_end() {
+    let code = |home: &Home| home.log().known().map_or_else(|error| error.code(), |_| "ok");
+    let damaged = |name: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        let (home, _) = indexed();
+        home.log().append(&event(1)).unwrap();
+        home.edit(name, change);
+        (code(&home), home.codes().1)
+    };
+    let last = |bytes: &[u8]| bytes[..bytes.len() - 1].iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
+    let cut = |bytes: Vec<u8>| bytes[..last(&bytes)].to_vec();
+    assert_eq!(damaged("audit.log", &cut), ("audit_truncated", "audit_truncated"));
+    // Below the end of the index too.
+    assert_eq!(damaged("audit.log", &|bytes| cut(cut(bytes))), ("audit_truncated", "audit_truncated"));
+    assert_eq!(damaged("audit.log", &|_| Vec::new()), ("audit_truncated", "audit_truncated"));
+    assert_eq!(damaged("audit.log", &|bytes| [bytes, b"{\"entry\"".to_vec()].concat()), ("audit_line", "ok"));
+    let edited = |bytes: Vec<u8>| {
+        let end = last(&bytes);
+        [&bytes[..end], String::from_utf8_lossy(&bytes[end..]).replace("compile", "xompile").as_bytes()].concat()
+    };
+    assert_eq!(damaged("audit.log", &edited), ("audit_line", "audit_line"));
+    assert_eq!(damaged("audit.head", &|_| Vec::new()), ("audit_head", "audit_head"));
+    // The line that the index ends with: the whole log is read then.
+    let (home, _) = indexed();
+    home.edit("audit.log", edited);
+    assert_eq!((code(&home), home.fault()), ("audit_line", home.fault()));
+    // A head that was put back.
+    let (home, _) = indexed();
+    let head = fs::read(home.folder.path().join("audit.head")).unwrap();
+    (0..2).for_each(|second| home.log().append(&event(second)).unwrap());
+    home.edit("audit.head", |_| head);
+    assert_eq!(code(&home), "audit_head");
+    // An edited line that the index sums up is found by `verify`; the index keeps what it said.
+    let (home, known) = indexed();
+    home.edit("audit.log", |bytes| String::from_utf8(bytes).unwrap().replacen("cid 3", "cid 4", 1).into_bytes());
+    assert_eq!((home.log().known().unwrap(), home.fault().2), (known, "edited"));
+}
+
 #[test]
 fn writers_take_turns() {
     let home = Home::with(0);
