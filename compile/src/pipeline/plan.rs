@@ -6,8 +6,8 @@ use kolm_runtime::artifact::{
     TemplateSource, TrainPlan, WeightType,
 };
 use kolm_runtime::eval::Ppm;
-use kolm_runtime::model::safetensors::Dtype;
-use kolm_runtime::model::{self, DecoderConfig, EncoderConfig, ModelSource, Weights};
+
+use kolm_runtime::model::{self, Coding, DecoderConfig, EncoderConfig, ModelSource, Weights};
 
 use super::error::CompileError;
 use crate::corpus::{self, Corpus};
@@ -159,9 +159,15 @@ pub(super) fn gate(job: &Job) -> Ppm {
 }
 
 fn weight_type(source: &ModelSource) -> Result<WeightType, CompileError> {
-    Ok(match Weights::open(source)?.dtype() {
-        Dtype::Bf16 => WeightType::Bf16,
-        Dtype::F16 => WeightType::F16,
-        _ => WeightType::F32,
+    Ok(match Weights::open(source)?.coding() {
+        Coding::Bf16 => WeightType::Bf16,
+        Coding::F16 => WeightType::F16,
+        Coding::F32 => WeightType::F32,
+        Coding::Int8 => WeightType::Int8,
+        Coding::Int4 => WeightType::Int4,
+        Coding::Q8_0 => WeightType::Q8_0,
+        Coding::Q4_0 => WeightType::Q4_0,
+        Coding::Q4K => WeightType::Q4K,
+        Coding::Q6K => WeightType::Q6K,
     })
 }

@@ -83,6 +83,22 @@ pub enum WeightType {
     F16,
     /// IEEE single.
     F32,
+    /// Integers of eight bits, by `kolm base quantize`.
+    Int8,
+    /// Integers of four bits, by `kolm base quantize`.
+    Int4,
+    /// Blocks of a GGUF file.
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    /// Blocks of a GGUF file.
+    #[serde(rename = "q4_0")]
+    Q4_0,
+    /// Blocks of a GGUF file.
+    #[serde(rename = "q4_k")]
+    Q4K,
+    /// Blocks of a GGUF file.
+    #[serde(rename = "q6_k")]
+    Q6K,
 }
 
 impl WeightType {
@@ -92,6 +108,12 @@ impl WeightType {
             Self::Bf16 => "bf16",
             Self::F16 => "f16",
             Self::F32 => "f32",
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+            Self::Q4K => "q4_k",
+            Self::Q6K => "q6_k",
         }
     }
 }

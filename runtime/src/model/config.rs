@@ -76,7 +76,17 @@ impl DecoderConfig {
     /// Those of [`DecoderConfig::parse`] and of reading files.
     pub fn load(source: &ModelSource) -> Result<Self, ModelError> {
         let generation = if source.has(GENERATION_CONFIG) { Some(source.read(GENERATION_CONFIG)?) } else { None };
-        Self::parse(&source.read(CONFIG)?, generation.as_deref())
+        let Some(gguf) = source.gguf()? else { return Self::parse(&source.read(CONFIG)?, generation.as_deref()) };
+        let declared = gguf.config()?;
+        if !source.has(CONFIG) {
+            return Ok(declared);
+        }
+        let config = Self::parse(&source.read(CONFIG)?, generation.as_deref())?;
+        if config.architecture != declared.architecture {
+            let (found, expected) = (config.architecture.name().to_owned(), "the architecture of the GGUF file");
+            return Err(ModelError::Architecture { file: CONFIG.to_owned(), found, expected });
+        }
+        Ok(config)
     }
 
     /// Reads config.json, and generation_config.json for the end tokens.

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod block;
+mod coding;
 mod config;
 mod decoder;
 #[cfg(feature = "embedded")]
@@ -14,6 +15,7 @@ mod encoder;
 mod encoder_block;
 mod encoder_config;
 mod error;
+mod gguf;
 mod hub;
 mod identity;
 mod keys;
@@ -22,12 +24,14 @@ mod linear;
 mod lora;
 pub mod safetensors;
 mod source;
+mod storage;
 mod template;
 mod tokenizer;
 mod weights;
 
 pub use adapter::{ADAPTER_CONFIG, ADAPTER_MODEL, Adapter, AdapterConfig, FactorSource, tensor_name};
 pub use block::{Block, BlockActivations, SegmentKv};
+pub use coding::Coding;
 pub use config::{Architecture, DecoderConfig};
 pub use decoder::{Decoder, KvCache, Step};
 pub use encoder::Encoder;

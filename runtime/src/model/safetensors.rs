@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -17,6 +17,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::error::ModelError;
 use super::limits;
+use super::storage::Storage;
 
 /// Element type of a stored tensor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -129,11 +130,6 @@ pub struct TensorFile {
     metadata: BTreeMap<String, String>,
 }
 
-enum Storage {
-    Bytes(Cow<'static, [u8]>),
-    Path(PathBuf, Mutex<File>),
-}
-
 #[derive(Debug)]
 struct Entry {
     dtype: Dtype,
@@ -214,27 +210,7 @@ impl TensorFile {
     }
 
     fn read(&self, entry: &Entry) -> Result<Cow<'_, [u8]>, ModelError> {
-        let begin = self.data_offset_bytes + entry.begin;
-        let len = usize::try_from(entry.end - entry.begin).unwrap_or(usize::MAX);
-        match &self.storage {
-            Storage::Bytes(bytes) => {
-                let begin = usize::try_from(begin).unwrap_or(usize::MAX);
-                let range = bytes.get(begin..).and_then(|rest| rest.get(..len));
-                range.map(Cow::Borrowed).ok_or_else(|| ModelError::HeaderTruncated {
-                    file: self.label.clone(),
-                    found: bytes.len() as u64,
-                    expected: self.data_offset_bytes + entry.end,
-                })
-            }
-            Storage::Path(path, file) => {
-                let unreadable = |source| ModelError::Unreadable { path: path.clone(), source };
-                let mut file = file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                file.seek(SeekFrom::Start(begin)).map_err(unreadable)?;
-                let mut bytes = vec![0; len];
-                file.read_exact(&mut bytes).map_err(unreadable)?;
-                Ok(Cow::Owned(bytes))
-            }
-        }
+        self.storage.read(&self.label, self.data_offset_bytes + entry.begin, entry.end - entry.begin)
     }
 }
 
@@ -346,12 +322,12 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn bf16_to_f32(bits: u16) -> f32 {
+pub(super) fn bf16_to_f32(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
 /// Exact: every f16 is an f32. Subnormals are mantissa * 2^-24.
-fn f16_to_f32(bits: u16) -> f32 {
+pub(super) fn f16_to_f32(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let (exponent, mantissa) = (u32::from(bits >> 10) & 0x1f, u32::from(bits & 0x3ff));
     match exponent {

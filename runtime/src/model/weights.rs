@@ -1,10 +1,12 @@
-//! A model's tensors by name, over one file or several shards.
+//! A model's tensors by name, over one file or several shards, or a GGUF file.
 //!
 //! What leaves here has the shape that was asked for and holds finite numbers only.
 
 use std::collections::BTreeMap;
 
+use super::coding::Coding;
 use super::error::ModelError;
+use super::gguf::GgufModel;
 use super::safetensors::{Dtype, TensorFile};
 use super::source::{ModelSource, SHARD_INDEX, SINGLE_FILE, shards_of, weight_map_of};
 
@@ -17,6 +19,7 @@ pub struct Weights {
     model: String,
     files: Vec<TensorFile>,
     place: BTreeMap<String, usize>,
+    gguf: Option<GgufModel>,
 }
 
 impl Weights {
@@ -26,10 +29,14 @@ impl Weights {
     /// The shard, header and tensor variants of [`ModelError`].
     pub fn open(source: &ModelSource) -> Result<Self, ModelError> {
         let model = source.repo().to_owned();
+        if let Some(gguf) = source.gguf()? {
+            let place = gguf.names().map(|name| (name, 0)).collect();
+            return Ok(Self { model, files: Vec::new(), place, gguf: Some(gguf) });
+        }
         if !source.has(SHARD_INDEX) {
             let file = source.open_tensors(SINGLE_FILE)?;
             let place = file.names().map(|name| (name.to_owned(), 0)).collect();
-            return Ok(Self { model, files: vec![file], place });
+            return Ok(Self { model, files: vec![file], place, gguf: None });
         }
         let index = source.read(SHARD_INDEX)?;
         let shards: Vec<String> = shards_of(&index)?.into_keys().collect();
@@ -43,7 +50,7 @@ impl Weights {
                 _ => return Err(ModelError::TensorMissing { model: shard, tensor }),
             };
         }
-        Ok(Self { model, files, place })
+        Ok(Self { model, files, place, gguf: None })
     }
 
     /// Names of all tensors, sorted.
@@ -53,6 +60,9 @@ impl Weights {
 
     /// Shape of a tensor; none if the model lacks it.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        if let Some(gguf) = &self.gguf {
+            return gguf.describe(name).map(|(_, shape, _)| shape);
+        }
         let file = self.place.get(name).and_then(|position| self.files.get(*position))?;
         file.describe(name).map(|(_, shape)| shape)
     }
@@ -62,17 +72,23 @@ impl Weights {
         self.place.contains_key(name)
     }
 
-    /// The element type that most bytes of the model are stored in.
-    pub fn dtype(&self) -> Dtype {
-        let mut bytes_by_dtype: BTreeMap<&str, (usize, Dtype)> = BTreeMap::new();
+    /// The coding that most bytes of the model are stored in.
+    pub fn coding(&self) -> Coding {
+        let mut bytes_by_coding: BTreeMap<Coding, u64> = BTreeMap::new();
         for (name, position) in &self.place {
-            if let Some((dtype, shape)) = self.files.get(*position).and_then(|file| file.describe(name)) {
-                let len_bytes = shape.iter().product::<usize>().saturating_mul(dtype.len_bytes());
-                let total = bytes_by_dtype.entry(dtype.name()).or_insert((0, dtype));
-                total.0 = total.0.saturating_add(len_bytes);
+            let found = match &self.gguf {
+                Some(gguf) => gguf.describe(name).map(|(block, _, len_bytes)| (block.coding(), len_bytes)),
+                None => self.files.get(*position).and_then(|file| file.describe(name)).map(|(dtype, shape)| {
+                    let len_bytes = shape.iter().product::<usize>().saturating_mul(dtype.len_bytes());
+                    (coding_of(dtype), len_bytes as u64)
+                }),
+            };
+            if let Some((coding, len_bytes)) = found {
+                let total = bytes_by_coding.entry(coding).or_insert(0);
+                *total = total.saturating_add(len_bytes);
             }
         }
-        bytes_by_dtype.into_values().max_by_key(|(len_bytes, _)| *len_bytes).map_or(Dtype::F32, |(_, dtype)| dtype)
+        bytes_by_coding.into_iter().max_by_key(|(_, len_bytes)| *len_bytes).map_or(Coding::F32, |(coding, _)| coding)
     }
 
     /// One tensor as f32 of the shape expected, every element finite.
@@ -82,6 +98,11 @@ impl Weights {
     /// [`ModelError::WeightNotFinite`], [`ModelError::Unreadable`].
     pub fn tensor_f32(&self, name: &str, expected_shape: &[usize]) -> Result<Vec<f32>, ModelError> {
         let missing = || ModelError::TensorMissing { model: self.model.clone(), tensor: name.to_owned() };
+        if let Some(gguf) = &self.gguf {
+            let (_, shape, _) = gguf.describe(name).ok_or_else(missing)?;
+            check_shape(name, shape, expected_shape)?;
+            return finite(name, gguf.blocks(name)?.to_f32());
+        }
         let file = self.place.get(name).and_then(|position| self.files.get(*position)).ok_or_else(missing)?;
         finite_f32(file, name, expected_shape)
     }
@@ -90,13 +111,28 @@ impl Weights {
 /// One tensor of a file as f32 of the shape expected, every element finite.
 pub(super) fn finite_f32(file: &TensorFile, name: &str, expected_shape: &[usize]) -> Result<Vec<f32>, ModelError> {
     // The shape is compared before the bytes are read: a lying table costs no memory.
-    if let Some((_, shape)) = file.describe(name)
-        && shape != expected_shape
-    {
-        let (found, expected) = (shape.to_vec(), expected_shape.to_vec());
-        return Err(ModelError::TensorShape { tensor: name.to_owned(), found, expected });
+    if let Some((_, shape)) = file.describe(name) {
+        check_shape(name, shape, expected_shape)?;
     }
-    let values = file.tensor(name)?.to_f32()?;
+    finite(name, file.tensor(name)?.to_f32()?)
+}
+
+fn coding_of(dtype: Dtype) -> Coding {
+    match dtype {
+        Dtype::Bf16 => Coding::Bf16,
+        Dtype::F16 => Coding::F16,
+        Dtype::F32 | Dtype::Other(..) => Coding::F32,
+    }
+}
+
+fn check_shape(name: &str, found: &[usize], expected: &[usize]) -> Result<(), ModelError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(ModelError::TensorShape { tensor: name.to_owned(), found: found.to_vec(), expected: expected.to_vec() })
+}
+
+fn finite(name: &str, values: Vec<f32>) -> Result<Vec<f32>, ModelError> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(values),
         Some(element) => {
