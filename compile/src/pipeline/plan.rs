@@ -1,9 +1,9 @@
 //! The resolved plan: every default of the job written out, every input named by hash.
 
 use kolm_runtime::artifact::{
-    AdapterPlan, Architecture, BasePlan, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates, EncoderPlan,
-    EvalPlan, Overlong, Plan, Pooling, RecallPlan, RecallUse, Rows, Schedule, SplitMethod, SplitPlan, TemplatePlan,
-    TemplateSource, TrainPlan, WeightType,
+    AdapterPlan, Architecture, BasePlan, BaseSource, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates,
+    EncoderPlan, EvalPlan, Overlong, Plan, Pooling, RecallPlan, RecallUse, Rows, Schedule, SplitMethod, SplitPlan,
+    TemplatePlan, TemplateSource, TrainPlan, WeightType,
 };
 use kolm_runtime::eval::Ppm;
 
@@ -53,6 +53,11 @@ pub(super) fn resolve(resolved: &Resolved<'_>) -> Result<Plan, CompileError> {
                 model::Architecture::Llama => Architecture::Llama,
             },
             files: base.identities()?,
+            source: Weights::open(base)?.quantization().map(|quantization| BaseSource {
+                repo: quantization.source.repo.clone(),
+                revision: quantization.source.revision.clone(),
+                files: quantization.source.files.clone(),
+            }),
         },
         corpus: CorpusPlan {
             files: corpus.files.iter().map(corpus_file).collect(),

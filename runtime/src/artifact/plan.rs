@@ -71,6 +71,21 @@ pub struct BasePlan {
     pub architecture: Architecture,
     /// Every file that the runtime loads, sorted by path.
     pub files: Vec<FileIdentity>,
+    /// What a quantised base was made from; absent for any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<BaseSource>,
+}
+
+/// The model that a quantised base was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseSource {
+    /// Repository.
+    pub repo: String,
+    /// Full commit hash.
+    pub revision: String,
+    /// Every file that a runtime loads of it, sorted by path.
+    pub files: Vec<FileIdentity>,
 }
 
 /// Stored type of weights.
@@ -408,6 +423,9 @@ impl Plan {
         rules::require(MEMBER, "seed", spelled, found, "a decimal string of a 64-bit integer")?;
         rules::repository(MEMBER, "base", &self.base.repo, &self.base.revision)?;
         rules::files(MEMBER, "base", &self.base.files)?;
+        if let Some(source) = &self.base.source {
+            rules::files(MEMBER, "base.source", &source.files)?;
+        }
         self.check_corpus()?;
         self.check_adapter()?;
         self.check_train()?;

@@ -6,6 +6,7 @@
 use super::error::ModelError;
 use super::keys::Keys;
 use super::limits;
+use super::quantization::Quantization;
 use super::source::{CONFIG, GENERATION_CONFIG, ModelSource};
 use crate::kernel::RopeScaling;
 
@@ -197,9 +198,7 @@ fn refuse_other_mathematics(keys: &Keys<'_>) -> Result<(), ModelError> {
     {
         return Err(keys.wrong("layer_types", "\"full_attention\" for each layer"));
     }
-    if keys.value("quantization_config").is_some() {
-        return Err(keys.wrong("quantization_config", "absent: weights of f32, bf16 or f16"));
-    }
+    Quantization::of(keys)?;
     match keys.positive("partial_rotary_factor")? {
         None => Ok(()),
         Some(1.0) => Ok(()),

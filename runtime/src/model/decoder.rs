@@ -8,6 +8,7 @@ use super::adapter::Adapter;
 use super::block::{Block, SegmentKv};
 use super::config::DecoderConfig;
 use super::error::ModelError;
+use super::matrix::Matrix;
 use super::source::ModelSource;
 use super::weights::Weights;
 use crate::kernel::{self, KeyValue, Level, PackedMatrix, RopeTable};
@@ -18,7 +19,7 @@ pub struct Decoder {
     /// Shape and constants.
     pub config: DecoderConfig,
     /// `[V, C]`.
-    pub embedding: Vec<f32>,
+    pub embedding: Matrix,
     /// Transformer blocks.
     pub blocks: Vec<Block>,
     /// RMSNorm weight before the head, `[C]`.
@@ -80,30 +81,30 @@ impl Decoder {
         let config = DecoderConfig::load(source)?;
         let weights = Weights::open(source)?;
         let shape = [config.vocabulary, config.hidden];
-        let embedding = weights.tensor_f32("model.embed_tokens.weight", &shape)?;
+        let embedding = weights.matrix("model.embed_tokens.weight", &shape)?;
         let blocks = (0..config.layers)
             .into_par_iter()
             .map(|layer| {
                 let mut get =
-                    |name: &str, shape: &[usize]| weights.tensor_f32(&format!("model.layers.{layer}.{name}"), shape);
+                    |name: &str, shape: &[usize]| weights.matrix(&format!("model.layers.{layer}.{name}"), shape);
                 Block::from_tensors(level, &config, &mut get)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let final_norm = weights.tensor_f32("model.norm.weight", &[config.hidden])?;
-        let head = if config.tied { None } else { Some(weights.tensor_f32("lm_head.weight", &shape)?) };
-        Ok(Self::from_parts(level, config, embedding, blocks, final_norm, head.as_deref()))
+        let head = if config.tied { None } else { Some(weights.matrix("lm_head.weight", &shape)?) };
+        Ok(Self::from_parts(level, config, embedding, blocks, final_norm, head.as_ref()))
     }
 
     /// Puts a decoder together from tensors of checked shape; `head [V, C]` is absent where it is tied to the embedding.
     pub fn from_parts(
         level: Level,
         config: DecoderConfig,
-        embedding: Vec<f32>,
+        embedding: Matrix,
         blocks: Vec<Block>,
         final_norm: Vec<f32>,
-        head: Option<&[f32]>,
+        head: Option<&Matrix>,
     ) -> Self {
-        let head = PackedMatrix::from_columns(level, head.unwrap_or(&embedding), config.vocabulary, config.hidden);
+        let head = head.unwrap_or(&embedding).pack(level, config.vocabulary, config.hidden);
         let scaling = config.rope_scaling;
         let rope = RopeTable::new(config.rope_theta, config.head_dim, config.max_positions, scaling);
         Self { config, embedding, blocks, final_norm, head, rope, level }
@@ -158,10 +159,9 @@ impl Decoder {
         self.check_length(tokens.len(), self.config.max_positions)?;
         let mut rows = Vec::with_capacity(tokens.len() * self.config.hidden);
         for token in tokens {
-            let begin = (*token as usize).saturating_mul(self.config.hidden);
-            let row = self.embedding.get(begin..begin.saturating_add(self.config.hidden));
-            let outside = ModelError::TokenOutside { found: *token, vocabulary: self.config.vocabulary };
-            rows.extend_from_slice(row.ok_or(outside)?);
+            if !self.embedding.extend_with_row(*token as usize, self.config.hidden, &mut rows) {
+                return Err(ModelError::TokenOutside { found: *token, vocabulary: self.config.vocabulary });
+            }
         }
         Ok(rows)
     }

@@ -22,6 +22,8 @@ mod keys;
 pub mod limits;
 mod linear;
 mod lora;
+mod matrix;
+pub mod quantization;
 pub mod safetensors;
 mod source;
 mod storage;
@@ -42,10 +44,12 @@ pub use hub::{HubCache, is_commit};
 pub use identity::FileIdentity;
 pub use linear::Linear;
 pub use lora::{LoraBlock, LoraPair, Target};
+pub use matrix::Matrix;
+pub use quantization::{Quantization, QuantizationSource};
 pub use source::ModelSource;
 pub use template::{PromptTemplate, SpecialTokens};
 pub use tokenizer::TextTokenizer;
-pub use weights::{TensorSource, Weights};
+pub use weights::{MatrixSource, SCALE, TensorSource, Weights};
 
 #[cfg(feature = "embedded")]
 use embedded::embedded_files;

@@ -62,6 +62,11 @@ impl Dtype {
         }
     }
 
+    /// Eight-bit integers of a quantised weight.
+    pub const I8: Dtype = Dtype::Other("I8", 1);
+    /// Pairs of four-bit integers of a quantised weight.
+    pub const U8: Dtype = Dtype::Other("U8", 1);
+
     fn parse(name: &str) -> Option<Self> {
         const OTHER: [(&str, usize); 12] = [
             ("BOOL", 1),
@@ -263,21 +268,43 @@ pub fn write(
     tensors: &[(&str, Dtype, &[usize], &[u8])],
     metadata: Option<(&str, &str)>,
 ) -> Result<Vec<u8>, ModelError> {
-    const FILE: &str = "tensor file being written";
     let mut sorted: Vec<_> = tensors.to_vec();
     sorted.sort_by(|left, right| left.0.cmp(right.0));
+    for (name, dtype, shape, bytes) in &sorted {
+        check_length(WRITTEN, name, *dtype, shape, 0, bytes.len() as u64)?;
+    }
+    let table: Vec<_> = sorted.iter().map(|(name, dtype, shape, _)| (*name, *dtype, *shape)).collect();
+    let mut out = header(&table, metadata)?;
+    out.reserve(sorted.iter().map(|tensor| tensor.3.len()).sum::<usize>());
+    for (_, _, _, bytes) in &sorted {
+        out.extend_from_slice(bytes);
+    }
+    Ok(out)
+}
+
+/// What stands before the tensors in [`write()`]'s encoding; `tensors` are sorted by name, and their bytes follow in that order.
+///
+/// # Errors
+/// [`ModelError::HeaderMalformed`] for a name given twice or out of order, [`ModelError::TensorLength`] for a shape that no file holds.
+pub fn header(tensors: &[(&str, Dtype, &[usize])], metadata: Option<(&str, &str)>) -> Result<Vec<u8>, ModelError> {
     let mut header = String::from("{");
     if let Some((key, value)) = metadata {
         header.push_str(&format!("\"__metadata__\":{{{}:{}}}", quoted(key), quoted(value)));
     }
-    let (mut begin, mut previous) = (0, None);
-    for (name, dtype, shape, bytes) in &sorted {
-        if previous == Some(*name) || *name == METADATA {
-            return Err(ModelError::HeaderMalformed { file: FILE.to_owned(), detail: format!("{name} given twice") });
+    let (mut begin, mut previous) = (0_u64, None);
+    for (name, dtype, shape) in tensors {
+        if previous >= Some(*name) || *name == METADATA {
+            return Err(ModelError::HeaderMalformed {
+                file: WRITTEN.to_owned(),
+                detail: format!("{name} given twice"),
+            });
         }
         previous = Some(*name);
-        let end = begin + bytes.len() as u64;
-        check_length(FILE, name, *dtype, shape, begin, end)?;
+        let len = shape.iter().try_fold(dtype.len_bytes() as u64, |product, size| product.checked_mul(*size as u64));
+        let Some(end) = len.and_then(|len| begin.checked_add(len)) else {
+            check_length(WRITTEN, name, *dtype, shape, 0, 0)?;
+            continue;
+        };
         if header.len() > 1 {
             header.push(',');
         }
@@ -294,12 +321,8 @@ pub fn write(
     while !header.len().is_multiple_of(8) {
         header.push(' ');
     }
-    let mut out = Vec::with_capacity(8 + header.len() + sorted.iter().map(|tensor| tensor.3.len()).sum::<usize>());
-    out.extend_from_slice(&(header.len() as u64).to_le_bytes());
+    let mut out = (header.len() as u64).to_le_bytes().to_vec();
     out.extend_from_slice(header.as_bytes());
-    for (_, _, _, bytes) in &sorted {
-        out.extend_from_slice(bytes);
-    }
     Ok(out)
 }
 
@@ -429,6 +452,7 @@ fn check_length(
 }
 
 const METADATA: &str = "__metadata__";
+const WRITTEN: &str = "tensor file being written";
 
 struct RawTable {
     tensors: BTreeMap<String, RawEntry>,

@@ -4,6 +4,7 @@
 //! +0. SIMD lanes run over j and register rows over i, so neither the width of a vector, the tile, the split over threads nor
 //! the number of rows can show: every output depends on its own row of A and column of B alone.
 
+mod integers;
 mod pack;
 mod tile;
 
@@ -151,13 +152,17 @@ impl WithLanes for Run<'_> {
             0..=3 => rows.max(1),
             _ => rows.div_ceil(rows.div_ceil(CHUNK_ROWS)).next_multiple_of(ROWS),
         };
-        let needed = step * BLOCK;
+        // Behind the rows, room for one block of a panel that is not f32.
+        let needed = step * BLOCK + BLOCK * COLUMNS;
         if self.scratch.len() < needed {
             self.scratch.resize(needed, 0.0);
         }
         for k in (0..self.task.b.k()).step_by(BLOCK) {
             for row in (0..rows).step_by(step) {
                 match rows {
+                    1 if self.task.b.is_widened() => self.block::<L, 1, COLUMNS, 1>(lanes, k, row, step),
+                    2 if self.task.b.is_widened() => self.block::<L, 2, COLUMNS, 1>(lanes, k, row, step),
+                    3 if self.task.b.is_widened() => self.block::<L, 3, COLUMNS, 1>(lanes, k, row, step),
                     1 => self.block::<L, 1, COLUMNS, 4>(lanes, k, row, step),
                     2 => self.block::<L, 2, COLUMNS, 2>(lanes, k, row, step),
                     3 => self.block::<L, 3, COLUMNS, 2>(lanes, k, row, step),
@@ -181,18 +186,20 @@ impl Run<'_> {
         let depth = BLOCK.min(self.task.b.k() - k);
         let rows = step.min(self.task.out.len() - row);
         let first_row = self.task.first_row + row;
-        let packed = &mut self.scratch[..rows.div_ceil(R) * R * depth];
+        let (packed, room) = self.scratch.split_at_mut(step * BLOCK);
+        let packed = &mut packed[..rows.div_ceil(R) * R * depth];
         pack_left::<R>(self.task.a, first_row, rows, k, packed);
         let panels = self.task.out[row].len().div_ceil(C);
         let mut panel = 0;
-        while panel + P <= panels {
-            let b = std::array::from_fn(|p| self.task.b.block::<C>(self.task.first_panel + panel + p, k, depth));
+        while P > 1 && panel + P <= panels {
+            let b =
+                std::array::from_fn(|p| self.task.b.block::<C>(self.task.first_panel + panel + p, k, depth, &mut []));
             let out = &mut self.task.out[row..row + rows];
             panels_of::<L, R, C, P>(lanes, packed, b, out, panel * C, k == 0);
             panel += P;
         }
         while panel < panels {
-            let b = [self.task.b.block::<C>(self.task.first_panel + panel, k, depth)];
+            let b = [self.task.b.block::<C>(self.task.first_panel + panel, k, depth, room)];
             let out = &mut self.task.out[row..row + rows];
             panels_of::<L, R, C, 1>(lanes, packed, b, out, panel * C, k == 0);
             panel += 1;

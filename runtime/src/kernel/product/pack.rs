@@ -2,8 +2,10 @@
 
 use rayon::prelude::*;
 
+use super::integers::IntegerPanels;
 use super::{BLOCK, Left};
 use crate::kernel::level::Level;
+use crate::kernel::quantized::QuantizedRows;
 
 /// A right side `[K, N]` of products, cut into panels of the level's width; each panel is `[K, width]`, the last one padded with
 /// zeros.
@@ -12,7 +14,13 @@ pub struct PackedMatrix {
     level: Level,
     k: usize,
     n: usize,
-    panels: Vec<f32>,
+    panels: Panels,
+}
+
+#[derive(Clone, Debug)]
+enum Panels {
+    Values(Vec<f32>),
+    Integers(IntegerPanels),
 }
 
 impl PackedMatrix {
@@ -52,6 +60,18 @@ impl PackedMatrix {
         })
     }
 
+    /// Packs the transpose of `bt` `[N, K]`, a linear layer's weight, and keeps it quantised.
+    pub fn from_quantized_columns(level: Level, bt: &QuantizedRows) -> PackedMatrix {
+        let panels = Panels::Integers(IntegerPanels::of_columns(level, bt));
+        PackedMatrix { level, k: bt.columns, n: bt.rows, panels }
+    }
+
+    /// Packs `b` `[K, N]` and keeps it quantised.
+    pub fn from_quantized_rows(level: Level, b: &QuantizedRows) -> PackedMatrix {
+        let panels = Panels::Integers(IntegerPanels::of_rows(level, b));
+        PackedMatrix { level, k: b.rows, n: b.columns, panels }
+    }
+
     fn pack(level: Level, k: usize, n: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> PackedMatrix {
         let columns = level.panel_columns();
         let mut panels = vec![0.0; n.div_ceil(columns) * columns * k];
@@ -66,7 +86,7 @@ impl PackedMatrix {
                 panels.par_chunks_exact_mut(columns * k).enumerate().for_each(one);
             }
         }
-        PackedMatrix { level, k, n, panels }
+        PackedMatrix { level, k, n, panels: Panels::Values(panels) }
     }
 
     /// Rows.
@@ -84,15 +104,45 @@ impl PackedMatrix {
         self.level
     }
 
+    /// Bytes held.
+    pub fn len_bytes(&self) -> usize {
+        match &self.panels {
+            Panels::Values(values) => 4 * values.len(),
+            Panels::Integers(integers) => integers.len_bytes(),
+        }
+    }
+
     pub(super) fn panel_count(&self) -> usize {
         self.n.div_ceil(self.level.panel_columns())
     }
 
-    /// The rows `k..k + depth` of one panel; `C` is the level's panel width.
+    /// The rows `k..k + depth` of one panel, widened into `room` where they are not f32; `C` is the level's panel width.
     #[inline(always)]
-    pub(super) fn block<const C: usize>(&self, panel: usize, k: usize, depth: usize) -> &[[f32; C]] {
-        let (rows, _) = self.panels.as_chunks::<C>();
-        &rows[panel * self.k + k..][..depth]
+    pub(super) fn block<'a, const C: usize>(
+        &'a self,
+        panel: usize,
+        k: usize,
+        depth: usize,
+        room: &'a mut [f32],
+    ) -> &'a [[f32; C]] {
+        match &self.panels {
+            Panels::Values(values) => {
+                let (rows, _) = values.as_chunks::<C>();
+                &rows[panel * self.k + k..][..depth]
+            }
+            Panels::Integers(integers) => {
+                let (room, _) = room.as_chunks_mut::<C>();
+                let room = &mut room[..depth];
+                integers.widen::<C>(panel, k, room);
+                room
+            }
+        }
+    }
+
+    /// Whether a block has to be widened first.
+    #[inline(always)]
+    pub(super) fn is_widened(&self) -> bool {
+        matches!(self.panels, Panels::Integers(_))
     }
 }
 

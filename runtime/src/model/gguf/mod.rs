@@ -15,6 +15,7 @@ pub(super) use file::GgufFile;
 
 use super::config::{Architecture, DecoderConfig};
 use super::error::ModelError;
+use crate::kernel::{IntegerBits, QuantizedRows};
 
 /// The tensors of a decoder in a GGUF file.
 #[derive(Debug)]
@@ -82,6 +83,24 @@ impl GgufModel {
         Some((entry.coding, &entry.shape, entry.len_bytes))
     }
 
+    /// A matrix of checked shape as integers with scales; none where its coding has another form.
+    ///
+    /// # Errors
+    /// As [`GgufModel::blocks`].
+    pub(super) fn quantized_rows(
+        &self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Option<QuantizedRows>, ModelError> {
+        match self.describe(name) {
+            Some((BlockType::Q8_0 | BlockType::Q4_0 | BlockType::Q6K, _, _)) => {
+                Ok(self.blocks(name)?.to_quantized_rows(rows, columns))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The blocks of a tensor by our name, its rows in our order.
     ///
     /// # Errors
@@ -109,6 +128,44 @@ impl GgufModel {
 }
 
 impl Blocks {
+    /// The same integers and scales in our layout, without loss; none for a coding that has another form.
+    fn to_quantized_rows(&self, rows: usize, columns: usize) -> Option<QuantizedRows> {
+        let (bits, group) = match self.coding {
+            BlockType::Q8_0 => (IntegerBits::Eight, 32),
+            BlockType::Q4_0 => (IntegerBits::Four, 32),
+            BlockType::Q6K => (IntegerBits::Eight, 16),
+            BlockType::F32 | BlockType::F16 | BlockType::Bf16 | BlockType::Q4K => return None,
+        };
+        let (mut integers, mut scales) = (Vec::with_capacity(bits.len_bytes(rows * columns)), Vec::new());
+        match self.coding {
+            BlockType::Q8_0 => {
+                for [low, high, q @ ..] in self.bytes.as_chunks::<34>().0 {
+                    scales.push(block::half(*low, *high));
+                    integers.extend_from_slice(q);
+                }
+            }
+            BlockType::Q4_0 => {
+                for [low, high, q @ ..] in self.bytes.as_chunks::<18>().0 {
+                    scales.push(block::half(*low, *high));
+                    for shift in [0, 4] {
+                        integers.extend(
+                            q.as_chunks::<2>().0.iter().map(|[a, b]| (a >> shift & 15) | ((b >> shift & 15) << 4)),
+                        );
+                    }
+                }
+            }
+            _ => {
+                for block in self.bytes.as_chunks::<210>().0 {
+                    let [.., low, high] = block;
+                    let scale = block::half(*low, *high);
+                    scales.extend(block::q6_k_scales(block).iter().map(|s| scale * f32::from(*s)));
+                    integers.extend(block::q6_k_values(block).iter().map(|q| q.cast_unsigned()));
+                }
+            }
+        }
+        Some(QuantizedRows { bits, group, rows, columns, integers, scales })
+    }
+
     /// The values.
     pub(super) fn to_f32(&self) -> Vec<f32> {
         self.coding.to_f32(&self.bytes)
