@@ -60,10 +60,15 @@ fn a_quantised_base_repeats_and_means_scale_times_integer() {
 #[test]
 fn what_cannot_be_quantised_is_refused_before_a_byte_is_written() {
     let home = tempfile::tempdir().expect("folder");
-    refused(home.path(), &["--from", "kolm/nano", "--to", "x", "--type", "int8", "--group", "48"], 2, "--group is 48");
+    refused(
+        home.path(),
+        &["--from", "kolm/nano", "--to", "x", "--type", "int8", "--group", "48"],
+        2,
+        "--group is \"48\"",
+    );
     refused(home.path(), &["--from", "none/none", "--to", "x", "--type", "int8"], 4, "none/none");
     assert!(quantize(home.path(), &["--from", "kolm/nano", "--to", "x", "--type", "int8"]).status.success());
-    refused(home.path(), &["--from", "kolm/nano", "--to", "x", "--type", "int8"], 2, "--to is x");
+    refused(home.path(), &["--from", "kolm/nano", "--to", "x", "--type", "int8"], 2, "--to is \"x\"");
     refused(home.path(), &["--from", "./x", "--to", "y", "--type", "int4"], 2, "a base of int8");
     let left: Vec<_> =
         std::fs::read_dir(home.path()).expect("folder").flatten().map(|entry| entry.file_name()).collect();

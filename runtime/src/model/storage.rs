@@ -42,7 +42,7 @@ impl Storage {
     }
 
     /// Hands a reader at the start of the file to `read`.
-    pub(super) fn from_start<T>(
+    pub(super) fn read_start<T>(
         &self,
         read: impl FnOnce(&mut dyn Read) -> Result<T, ModelError>,
     ) -> Result<T, ModelError> {

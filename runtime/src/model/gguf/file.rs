@@ -52,7 +52,7 @@ impl GgufFile {
 
     fn of_storage(label: &str, storage: Storage) -> Result<Self, ModelError> {
         let len_bytes = storage.len_bytes()?;
-        let header = storage.from_start(|reader| read_header(&mut Cursor::new(label, reader, len_bytes)))?;
+        let header = storage.read_start(|reader| read_header(&mut Cursor::new(label, reader, len_bytes)))?;
         let alignment = alignment_of(label, &header.metadata)?;
         let data_offset_bytes = header.len_bytes.next_multiple_of(alignment);
         check_places(label, &header.tensors, alignment, len_bytes.saturating_sub(data_offset_bytes))?;
