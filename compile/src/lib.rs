@@ -13,5 +13,6 @@ pub mod generate;
 pub mod job;
 pub mod network;
 pub mod pipeline;
+pub mod quantize;
 pub mod refresh;
 pub mod train;

@@ -41,6 +41,9 @@ pub(super) enum Verb {
     /// The audit log
     #[command(subcommand)]
     Audit(super::audit::Verb),
+    /// Bases in smaller types
+    #[command(subcommand)]
+    Base(super::base::Verb),
     /// Checks on corpora
     #[command(subcommand)]
     Corpus(CorpusVerb),

@@ -95,10 +95,11 @@ fn of_model(error: &ModelError) -> Exit {
         | ModelError::RepoNotCached { .. }
         | ModelError::RevisionNotCached { .. }
         | ModelError::FileMissing { .. }
-        | ModelError::ShardMissing { .. } => Exit::MissingInput,
+        | ModelError::ShardMissing { .. }
+        | ModelError::GgufTokenizer { .. } => Exit::MissingInput,
         ModelError::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::MissingInput,
         ModelError::Unreadable { .. } => Exit::Io,
-        ModelError::BadName { .. } | ModelError::Template { .. } => Exit::Usage,
+        ModelError::BadName { .. } | ModelError::Template { .. } | ModelError::GgufSeveral { .. } => Exit::Usage,
         _ => Exit::Refused,
     }
 }
@@ -116,12 +117,18 @@ fn hint_of_model(error: &ModelError) -> Option<String> {
     Some(match error {
         ModelError::Template { .. } => "the template may use {{ prompt }} and {{ context }}".to_owned(),
         ModelError::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            "name a folder that holds config.json, model.safetensors and tokenizer.json; a job's own paths begin at the job file".to_owned()
+            "name a folder that holds config.json, model.safetensors and tokenizer.json, or a .gguf file; a job's own paths begin at the job file".to_owned()
         }
         ModelError::FileMissing { .. } | ModelError::ShardMissing { .. } => {
             "the download is incomplete: fetch the repository again, all its files at one revision".to_owned()
         }
-        ModelError::HeaderTruncated { .. }
+        ModelError::GgufSeveral { .. } => "name one of the files instead of the folder".to_owned(),
+        ModelError::GgufTokenizer { .. } => "put the tokenizer.json of the model it was made from beside the .gguf file".to_owned(),
+        ModelError::TensorUnknown { tensor, .. } if tensor == "rope_freqs.weight" => {
+            "put the config.json of the model it was made from beside the .gguf file: its rope_scaling says what the factors came from".to_owned()
+        }
+        ModelError::GgufHeader { .. }
+        | ModelError::HeaderTruncated { .. }
         | ModelError::HeaderTooLong { .. }
         | ModelError::HeaderMalformed { .. }
         | ModelError::TensorOffsets { .. }

@@ -5,6 +5,7 @@
 mod airgap;
 mod arguments;
 mod audit;
+mod base;
 mod bounded;
 mod compile;
 mod corpus;
@@ -85,6 +86,7 @@ fn run(arguments: &Arguments, environment: &Environment, lock: &Lock) -> Result<
         Verb::Gate(arguments) => gate::gate(arguments, level, environment),
         Verb::Key(verb) => key::key(verb, environment),
         Verb::Audit(verb) => audit::audit(verb, environment),
+        Verb::Base(verb) => base::run(verb, environment).map(|()| Exit::Done),
         Verb::Corpus(CorpusVerb::Scan(arguments)) => corpus::scan(arguments),
         Verb::Corpus(CorpusVerb::Deidentify(arguments)) => corpus::deidentify(arguments, environment),
     }

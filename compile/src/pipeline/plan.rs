@@ -1,13 +1,13 @@
 //! The resolved plan: every default of the job written out, every input named by hash.
 
 use kolm_runtime::artifact::{
-    AdapterPlan, Architecture, BasePlan, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates, EncoderPlan,
-    EvalPlan, Overlong, Plan, Pooling, RecallPlan, RecallUse, Rows, Schedule, SplitMethod, SplitPlan, TemplatePlan,
-    TemplateSource, TrainPlan, WeightType,
+    AdapterPlan, Architecture, BasePlan, BaseSource, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates,
+    EncoderPlan, EvalPlan, Overlong, Plan, Pooling, RecallPlan, RecallUse, Rows, Schedule, SplitMethod, SplitPlan,
+    TemplatePlan, TemplateSource, TrainPlan, WeightType,
 };
 use kolm_runtime::eval::Ppm;
-use kolm_runtime::model::safetensors::Dtype;
-use kolm_runtime::model::{self, DecoderConfig, EncoderConfig, ModelSource, Weights};
+
+use kolm_runtime::model::{self, Coding, DecoderConfig, EncoderConfig, ModelSource, Weights};
 
 use super::error::CompileError;
 use crate::corpus::{self, Corpus};
@@ -53,6 +53,11 @@ pub(super) fn resolve(resolved: &Resolved<'_>) -> Result<Plan, CompileError> {
                 model::Architecture::Llama => Architecture::Llama,
             },
             files: base.identities()?,
+            source: Weights::open(base)?.quantization().map(|quantization| BaseSource {
+                repo: quantization.source.repo.clone(),
+                revision: quantization.source.revision.clone(),
+                files: quantization.source.files.clone(),
+            }),
         },
         corpus: CorpusPlan {
             files: corpus.files.iter().map(corpus_file).collect(),
@@ -159,9 +164,15 @@ pub(super) fn gate(job: &Job) -> Ppm {
 }
 
 fn weight_type(source: &ModelSource) -> Result<WeightType, CompileError> {
-    Ok(match Weights::open(source)?.dtype() {
-        Dtype::Bf16 => WeightType::Bf16,
-        Dtype::F16 => WeightType::F16,
-        _ => WeightType::F32,
+    Ok(match Weights::open(source)?.coding() {
+        Coding::Bf16 => WeightType::Bf16,
+        Coding::F16 => WeightType::F16,
+        Coding::F32 => WeightType::F32,
+        Coding::Int8 => WeightType::Int8,
+        Coding::Int4 => WeightType::Int4,
+        Coding::Q8_0 => WeightType::Q8_0,
+        Coding::Q4_0 => WeightType::Q4_0,
+        Coding::Q4K => WeightType::Q4K,
+        Coding::Q6K => WeightType::Q6K,
     })
 }

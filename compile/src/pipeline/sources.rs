@@ -60,5 +60,6 @@ fn is_folder(model: &str, folder: &Path) -> bool {
     path.is_absolute()
         || model.starts_with("./")
         || model.starts_with("../")
-        || folder.join(path).join("config.json").is_file()
+        || model.ends_with(".gguf")
+        || ModelSource::is_model(&folder.join(path))
 }

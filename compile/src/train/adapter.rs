@@ -91,14 +91,13 @@ fn frozen(level: Level, source: &ModelSource, config: &DecoderConfig) -> Result<
     let blocks = (0..config.layers)
         .into_par_iter()
         .map(|layer| {
-            let mut get =
-                |name: &str, shape: &[usize]| weights.tensor_f32(&format!("model.layers.{layer}.{name}"), shape);
+            let mut get = |name: &str, shape: &[usize]| weights.matrix(&format!("model.layers.{layer}.{name}"), shape);
             BackwardBlock::from_tensors(level, config, &mut get)
         })
         .collect::<Result<_, _>>()?;
     let name = if config.tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
-    let head = weights.tensor_f32(name, &[config.vocabulary, config.hidden])?;
-    Ok(BackwardDecoder { blocks, head: BackwardWeight::new(level, &head, config.vocabulary, config.hidden) })
+    let head = weights.matrix(name, &[config.vocabulary, config.hidden])?;
+    Ok(BackwardDecoder { blocks, head: BackwardWeight::of_matrix(level, &head, config.vocabulary, config.hidden) })
 }
 
 fn adapter_layout(decoder: &DecoderConfig, config: &AdapterConfig, layer: usize) -> Result<Layout, ModelError> {

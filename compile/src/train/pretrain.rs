@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::safetensors::{self, Dtype, bf16_bytes};
-use kolm_runtime::model::{Block, Decoder, DecoderConfig, ModelError, Target};
+use kolm_runtime::model::{Block, Decoder, DecoderConfig, Matrix, ModelError, Target};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -181,7 +181,8 @@ impl<'a> DecoderObjective<'a> {
             .map(|group| {
                 let mut get = |name: &str, _: &[usize]| {
                     let range = parameters.layouts[group].range(&format!(".{name}"));
-                    Ok(parameters.values[group][range.expect("the layout has every tensor of the block")].to_vec())
+                    let range = range.expect("the layout has every tensor of the block");
+                    Ok(parameters.values[group][range].to_vec().into())
                 };
                 Ok((
                     Block::from_tensors(level, config, &mut get)?,
@@ -194,7 +195,8 @@ impl<'a> DecoderObjective<'a> {
         let norm = parameters.values[config.layers + 1].clone();
         let head = parameters.values.get(config.layers + 2);
         let head_backward = BackwardWeight::new(level, head.unwrap_or(&embedding), config.vocabulary, config.hidden);
-        let decoder = Decoder::from_parts(level, config.clone(), embedding, blocks, norm, head.map(Vec::as_slice));
+        let head = head.map(|head| Matrix::from(head.clone()));
+        let decoder = Decoder::from_parts(level, config.clone(), embedding.into(), blocks, norm, head.as_ref());
         Ok(Network {
             decoder: Arc::new(decoder),
             backward: Arc::new(BackwardDecoder { blocks: backward, head: head_backward }),

@@ -192,7 +192,10 @@ fn models(role: &str, a: &ModelSource, b: &ModelSource, found: &mut Vec<InputDif
         }
     }
     let weights = |list: &[kolm_runtime::artifact::FileIdentity]| -> Vec<String> {
-        list.iter().filter(|file| file.path.ends_with(".safetensors")).map(|file| file.sha256.clone()).collect()
+        list.iter()
+            .filter(|file| file.path.ends_with(".safetensors") || file.path.ends_with(".gguf"))
+            .map(|file| file.sha256.clone())
+            .collect()
     };
     if weights(&left) != weights(&right) {
         let (a, b) = (Weights::open(a).map_err(model)?, Weights::open(b).map_err(model)?);
@@ -212,7 +215,7 @@ fn tensor(role: &str, a: &Weights, b: &Weights) -> Result<Option<InputDifference
             let (a, b) = (Some(format!("{shape:?}")), Some(format!("{other:?}")));
             return Ok(Some(InputDifference { kind, place: format!("{name} shape"), a, b, detail: None }));
         }
-        let (left, right) = (a.tensor_f32(name, shape)?, b.tensor_f32(name, shape)?);
+        let (left, right) = (a.tensor_f32(name, &shape)?, b.tensor_f32(name, &shape)?);
         let differing = left.iter().zip(&right).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
         let first = left.iter().zip(&right).position(|(a, b)| a.to_bits() != b.to_bits());
         if let Some(row) = first {

@@ -57,9 +57,9 @@ pub use member::Member;
 pub use merkle::{MerkleTree, Parting};
 pub use opened::Opened;
 pub use plan::{
-    AdapterPlan, Architecture, BasePlan, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates, EncoderPlan,
-    EvalPlan, Overlong, Plan, Pooling, RecallPlan, RecallUse, Rows, Schedule, SplitMethod, SplitPlan, TemplatePlan,
-    TemplateSource, TrainPlan, WeightType,
+    AdapterPlan, Architecture, BasePlan, BaseSource, Columns, CorpusFile, CorpusPlan, CorpusRole, Duplicates,
+    EncoderPlan, EvalPlan, Overlong, Plan, Pooling, RecallPlan, RecallUse, Rows, Schedule, SplitMethod, SplitPlan,
+    TemplatePlan, TemplateSource, TrainPlan, WeightType,
 };
 pub use receipt::{AdapterBody, BaseBody, EvalBody, Lineage, ManifestBody, Receipt, Step, TaskBody};
 pub use rules::{ppm, show_ppm};

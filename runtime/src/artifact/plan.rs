@@ -71,6 +71,21 @@ pub struct BasePlan {
     pub architecture: Architecture,
     /// Every file that the runtime loads, sorted by path.
     pub files: Vec<FileIdentity>,
+    /// What a quantised base was made from; absent for any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<BaseSource>,
+}
+
+/// The model that a quantised base was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseSource {
+    /// Repository.
+    pub repo: String,
+    /// Full commit hash.
+    pub revision: String,
+    /// Every file that a runtime loads of it, sorted by path.
+    pub files: Vec<FileIdentity>,
 }
 
 /// Stored type of weights.
@@ -83,6 +98,22 @@ pub enum WeightType {
     F16,
     /// IEEE single.
     F32,
+    /// Integers of eight bits, by `kolm base quantize`.
+    Int8,
+    /// Integers of four bits, by `kolm base quantize`.
+    Int4,
+    /// Blocks of a GGUF file.
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    /// Blocks of a GGUF file.
+    #[serde(rename = "q4_0")]
+    Q4_0,
+    /// Blocks of a GGUF file.
+    #[serde(rename = "q4_k")]
+    Q4K,
+    /// Blocks of a GGUF file.
+    #[serde(rename = "q6_k")]
+    Q6K,
 }
 
 impl WeightType {
@@ -92,6 +123,12 @@ impl WeightType {
             Self::Bf16 => "bf16",
             Self::F16 => "f16",
             Self::F32 => "f32",
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+            Self::Q4K => "q4_k",
+            Self::Q6K => "q6_k",
         }
     }
 }
@@ -386,6 +423,9 @@ impl Plan {
         rules::require(MEMBER, "seed", spelled, found, "a decimal string of a 64-bit integer")?;
         rules::repository(MEMBER, "base", &self.base.repo, &self.base.revision)?;
         rules::files(MEMBER, "base", &self.base.files)?;
+        if let Some(source) = &self.base.source {
+            rules::files(MEMBER, "base.source", &source.files)?;
+        }
         self.check_corpus()?;
         self.check_adapter()?;
         self.check_train()?;

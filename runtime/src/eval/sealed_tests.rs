@@ -121,6 +121,7 @@ fn plan(usage: RecallUse, base: &ModelSource, encoder: &ModelSource, labels: Vec
             dtype: WeightType::F32,
             architecture: Architecture::Qwen2,
             files: base.identities().unwrap(),
+            source: None,
         },
         corpus: CorpusPlan {
             files: vec![CorpusFile { role: CorpusRole::Train, sha256: hash.clone(), size: 1, rows: 16 }],

@@ -28,6 +28,7 @@ mod norm;
 #[cfg(feature = "planted")]
 mod planted;
 mod product;
+mod quantized;
 mod reduce;
 pub mod reference;
 mod rope;
@@ -45,6 +46,7 @@ pub use norm::{layer_norm, rms_norm};
 #[cfg(feature = "planted")]
 pub use planted::{Plant, planted};
 pub use product::{BLOCK, PackedMatrix, product, product_transposed, weighted_rows};
+pub use quantized::{IntegerBits, QuantizedRows};
 pub use reduce::{LANES, dot, max, sum, sum_squares};
 pub use rope::{RopeScaling, RopeTable};
 pub use softmax::softmax;

@@ -9,7 +9,7 @@ use super::config::DecoderConfig;
 use super::error::ModelError;
 use super::linear::Linear;
 use super::lora::{LoraBlock, Target, adapted};
-use super::weights::TensorSource;
+use super::weights::MatrixSource;
 use crate::kernel::{self, KeyValue, Level, RopeTable};
 
 /// A decoder block.
@@ -80,12 +80,12 @@ impl Block {
     ///
     /// # Errors
     /// Whatever `get` returns.
-    pub fn from_tensors(level: Level, config: &DecoderConfig, get: &mut TensorSource<'_>) -> Result<Self, ModelError> {
+    pub fn from_tensors(level: Level, config: &DecoderConfig, get: &mut MatrixSource<'_>) -> Result<Self, ModelError> {
         let mut linear = |target: Target, bias: bool| -> Result<Linear, ModelError> {
             let (in_features, out_features) = target.features(config);
             let module = target.module();
             let weight = get(&format!("{module}.weight"), &[out_features, in_features])?;
-            let bias = if bias { Some(get(&format!("{module}.bias"), &[out_features])?) } else { None };
+            let bias = if bias { Some(get(&format!("{module}.bias"), &[out_features])?.into_values()) } else { None };
             Ok(Linear::new(level, &weight, bias, in_features, out_features))
         };
         let q = linear(Target::Query, config.attention_bias)?;
@@ -95,8 +95,8 @@ impl Block {
         let gate = linear(Target::Gate, config.mlp_bias)?;
         let up = linear(Target::Up, config.mlp_bias)?;
         let down = linear(Target::Down, config.mlp_bias)?;
-        let input_norm = get("input_layernorm.weight", &[config.hidden])?;
-        let post_norm = get("post_attention_layernorm.weight", &[config.hidden])?;
+        let input_norm = get("input_layernorm.weight", &[config.hidden])?.into_values();
+        let post_norm = get("post_attention_layernorm.weight", &[config.hidden])?.into_values();
         Ok(Self { input_norm, q, k, v, o, post_norm, gate, up, down })
     }
 

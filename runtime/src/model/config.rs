@@ -6,6 +6,7 @@
 use super::error::ModelError;
 use super::keys::Keys;
 use super::limits;
+use super::quantization::Quantization;
 use super::source::{CONFIG, GENERATION_CONFIG, ModelSource};
 use crate::kernel::RopeScaling;
 
@@ -76,7 +77,17 @@ impl DecoderConfig {
     /// Those of [`DecoderConfig::parse`] and of reading files.
     pub fn load(source: &ModelSource) -> Result<Self, ModelError> {
         let generation = if source.has(GENERATION_CONFIG) { Some(source.read(GENERATION_CONFIG)?) } else { None };
-        Self::parse(&source.read(CONFIG)?, generation.as_deref())
+        let Some(gguf) = source.gguf()? else { return Self::parse(&source.read(CONFIG)?, generation.as_deref()) };
+        let declared = gguf.config()?;
+        if !source.has(CONFIG) {
+            return Ok(declared);
+        }
+        let config = Self::parse(&source.read(CONFIG)?, generation.as_deref())?;
+        if config.architecture != declared.architecture {
+            let (found, expected) = (config.architecture.name().to_owned(), "the architecture of the GGUF file");
+            return Err(ModelError::Architecture { file: CONFIG.to_owned(), found, expected });
+        }
+        Ok(config)
     }
 
     /// Reads config.json, and generation_config.json for the end tokens.
@@ -187,9 +198,7 @@ fn refuse_other_mathematics(keys: &Keys<'_>) -> Result<(), ModelError> {
     {
         return Err(keys.wrong("layer_types", "\"full_attention\" for each layer"));
     }
-    if keys.value("quantization_config").is_some() {
-        return Err(keys.wrong("quantization_config", "absent: weights of f32, bf16 or f16"));
-    }
+    Quantization::of(keys)?;
     match keys.positive("partial_rotary_factor")? {
         None => Ok(()),
         Some(1.0) => Ok(()),

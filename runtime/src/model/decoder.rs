@@ -9,6 +9,7 @@ use super::block::{Block, SegmentKv};
 use super::config::DecoderConfig;
 use super::embedding::Embedding;
 use super::error::ModelError;
+use super::matrix::Matrix;
 use super::source::ModelSource;
 use super::weights::Weights;
 use crate::kernel::{self, KeyValue, Level, PackedMatrix, RopeTable};
@@ -81,31 +82,30 @@ impl Decoder {
         let config = DecoderConfig::load(source)?;
         let weights = Weights::open(source)?;
         let shape = [config.vocabulary, config.hidden];
-        let embedding = weights.tensor_f32("model.embed_tokens.weight", &shape)?;
+        let embedding = weights.matrix("model.embed_tokens.weight", &shape)?;
         let blocks = (0..config.layers)
             .into_par_iter()
             .map(|layer| {
                 let mut get =
-                    |name: &str, shape: &[usize]| weights.tensor_f32(&format!("model.layers.{layer}.{name}"), shape);
+                    |name: &str, shape: &[usize]| weights.matrix(&format!("model.layers.{layer}.{name}"), shape);
                 Block::from_tensors(level, &config, &mut get)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let final_norm = weights.tensor_f32("model.norm.weight", &[config.hidden])?;
-        let head = if config.tied { None } else { Some(weights.tensor_f32("lm_head.weight", &shape)?) };
-        Ok(Self::from_parts(level, config, embedding, blocks, final_norm, head.as_deref()))
+        let head = if config.tied { None } else { Some(weights.matrix("lm_head.weight", &shape)?) };
+        Ok(Self::from_parts(level, config, embedding, blocks, final_norm, head.as_ref()))
     }
 
     /// Puts a decoder together from tensors of checked shape; `head [V, C]` is absent where it is tied to the embedding.
     pub fn from_parts(
         level: Level,
         config: DecoderConfig,
-        embedding: Vec<f32>,
+        embedding: Matrix,
         blocks: Vec<Block>,
         final_norm: Vec<f32>,
-        head: Option<&[f32]>,
+        head: Option<&Matrix>,
     ) -> Self {
-        let table = head.unwrap_or(&embedding);
-        let packed = PackedMatrix::frozen_from_columns(level, table, config.vocabulary, config.hidden);
+        let packed = head.unwrap_or(&embedding).pack(level, config.vocabulary, config.hidden);
         let embedding = if head.is_some() { Embedding::new(embedding) } else { Embedding::Tied };
         let scaling = config.rope_scaling;
         let rope = RopeTable::new(config.rope_theta, config.head_dim, config.max_positions, scaling);

@@ -2,7 +2,8 @@
 //!
 //! A tied embedding is the output head's own weight and is read out of its panels, so that it lies in memory once.
 
-use crate::kernel::PackedMatrix;
+use super::matrix::Matrix;
+use crate::kernel::{PackedMatrix, QuantizedRows};
 
 /// Rows `[V, C]`.
 #[derive(Clone, Debug)]
@@ -13,11 +14,17 @@ pub enum Embedding {
     F32(Vec<f32>),
     /// Upper halves of values whose lower halves are 0.
     Bf16(Vec<u16>),
+    /// Integers with scales.
+    Quantized(QuantizedRows),
 }
 
 impl Embedding {
     /// Keeps a table `[V, C]`.
-    pub fn new(table: Vec<f32>) -> Self {
+    pub fn new(table: Matrix) -> Self {
+        let table = match table {
+            Matrix::Values(table) => table,
+            Matrix::Quantized(table) => return Self::Quantized(table),
+        };
         if table.iter().any(|value| value.to_bits() & 0xffff != 0) {
             return Self::F32(table);
         }
@@ -31,6 +38,11 @@ impl Embedding {
         let end = begin.checked_add(width)?;
         match self {
             Self::Tied => (token < head.n()).then(|| head.column(token)),
+            Self::Quantized(table) => (token < table.rows).then(|| {
+                let mut row = Vec::with_capacity(width);
+                table.extend_with_row(token, &mut row);
+                row
+            }),
             Self::F32(table) => table.get(begin..end).map(<[f32]>::to_vec),
             Self::Bf16(table) => {
                 let row = table.get(begin..end)?;
@@ -43,20 +55,31 @@ impl Embedding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Level;
+    use crate::kernel::{IntegerBits, Level};
 
     #[test]
     fn every_form_gives_the_same_rows() {
-        let table: Vec<f32> = (0..12).map(|value| value as f32 * 0.25 - 1.0).collect();
-        let head = PackedMatrix::frozen_from_columns(Level::detect(), &table, 4, 3);
-        let compact = Embedding::new(table.clone());
+        let table: Vec<f32> = (0..128).map(|value| value as f32 * 0.25 - 1.0).collect();
+        let head = PackedMatrix::frozen_from_columns(Level::detect(), &table, 4, 32);
+        let compact = Embedding::new(table.clone().into());
         assert!(matches!(compact, Embedding::Bf16(_)));
         for embedding in [Embedding::Tied, Embedding::F32(table.clone()), compact] {
-            for token in 0..4 {
-                assert_eq!(embedding.row(token, 3, &head).as_deref(), table.get(token * 3..token * 3 + 3));
-            }
-            assert_eq!(embedding.row(4, 3, &head), None);
-            assert_eq!(embedding.row(usize::MAX, 3, &head), None);
+            check(&embedding, &head, &table);
         }
+        for bits in [IntegerBits::Four, IntegerBits::Eight] {
+            let quantized = QuantizedRows::quantize(&table, 4, 32, bits, 16);
+            let values = quantized.to_f32();
+            check(&Embedding::Tied, &PackedMatrix::from_quantized_columns(Level::detect(), &quantized), &values);
+            check(&Embedding::new(Matrix::Quantized(quantized)), &head, &values);
+        }
+    }
+
+    #[track_caller]
+    fn check(embedding: &Embedding, head: &PackedMatrix, table: &[f32]) {
+        for token in 0..4 {
+            assert_eq!(embedding.row(token, 32, head).as_deref(), table.get(token * 32..token * 32 + 32));
+        }
+        assert_eq!(embedding.row(4, 32, head), None);
+        assert_eq!(embedding.row(usize::MAX, 32, head), None);
     }
 }

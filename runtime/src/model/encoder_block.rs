@@ -101,7 +101,7 @@ impl EncoderBlock {
         let mut linear = |name: &str, in_features: usize, out_features: usize| -> Result<Linear, ModelError> {
             let weight = get(&format!("{name}.weight"), &[out_features, in_features])?;
             let bias = get(&format!("{name}.bias"), &[out_features])?;
-            Ok(Linear::new(level, &weight, Some(bias), in_features, out_features))
+            Ok(Linear::new(level, &weight.into(), Some(bias), in_features, out_features))
         };
         let q = linear("attention.self.query", hidden, hidden)?;
         let k = linear("attention.self.key", hidden, hidden)?;

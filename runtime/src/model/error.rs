@@ -139,6 +139,56 @@ pub enum ModelError {
         /// Bytes its shape needs; `u64::MAX` when the product does not fit.
         expected: u64,
     },
+    /// The header of a GGUF file breaks the format.
+    #[error("{file} is not a GGUF file that can be read: {detail}, before byte {offset_bytes}")]
+    GgufHeader {
+        /// The file.
+        file: String,
+        /// Where the reader stood.
+        offset_bytes: u64,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A folder holds several GGUF files and no other weights.
+    #[error("{model} holds {} GGUF files ({}), expected one", found.len(), listed(found))]
+    GgufSeveral {
+        /// The model.
+        model: String,
+        /// The files.
+        found: Vec<String>,
+    },
+    /// A GGUF file's tokenizer cannot be read from it.
+    #[error(
+        "{file} holds a tokenizer of kind {found}, expected gpt2 cut as qwen2, llama-bpe or gpt-2, or a tokenizer.json beside the file"
+    )]
+    GgufTokenizer {
+        /// The file.
+        file: String,
+        /// The kind found.
+        found: String,
+    },
+    /// Rows cannot be cut into whole groups or blocks.
+    #[error("{tensor} has rows of {columns} elements, expected a multiple of {group} for {coding}")]
+    TensorGroup {
+        /// The tensor.
+        tensor: String,
+        /// Elements of one row.
+        columns: usize,
+        /// Elements of one group or block.
+        group: usize,
+        /// The coding.
+        coding: &'static str,
+    },
+    /// A file holds a tensor that belongs to no layer of the architecture.
+    #[error("{file} holds tensor {tensor}, expected only those of the architecture {architecture}")]
+    TensorUnknown {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// The architecture.
+        architecture: &'static str,
+    },
     /// A tensor's element type cannot be used here.
     #[error("{tensor} has element type {found}, expected {expected}")]
     TensorDtype {
@@ -329,6 +379,11 @@ impl ModelError {
             ModelError::TensorOffsets { .. } => "model_tensor_offsets",
             ModelError::TrailingBytes { .. } => "model_trailing_bytes",
             ModelError::TensorLength { .. } => "model_tensor_length",
+            ModelError::GgufHeader { .. } => "model_gguf_header",
+            ModelError::GgufSeveral { .. } => "model_gguf_several",
+            ModelError::GgufTokenizer { .. } => "model_gguf_tokenizer",
+            ModelError::TensorGroup { .. } => "model_tensor_group",
+            ModelError::TensorUnknown { .. } => "model_tensor_unknown",
             ModelError::TensorDtype { .. } => "model_tensor_dtype",
             ModelError::TensorMissing { .. } => "model_tensor_missing",
             ModelError::TensorShape { .. } => "model_tensor_shape",
@@ -361,6 +416,7 @@ impl ModelError {
                 | ModelError::RepoNotCached { .. }
                 | ModelError::RevisionNotCached { .. }
                 | ModelError::ShardMissing { .. }
+                | ModelError::GgufTokenizer { .. }
         )
     }
 }

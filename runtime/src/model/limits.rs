@@ -39,3 +39,15 @@ pub const ADAPTER_RANK: usize = 4096;
 pub const ENCODER_ROW_COUNT: usize = 4096;
 /// Shards of one model: the largest published ones have about 200.
 pub const SHARD_COUNT: usize = 4096;
+/// Bytes of everything before the tensors of a GGUF file: the largest vocabularies with their merges take about 20 MB.
+pub const GGUF_HEADER_LEN_BYTES: u64 = 256 << 20;
+/// Metadata keys of a GGUF file: real ones have about fifty.
+pub const GGUF_KEY_COUNT: usize = 4096;
+/// Elements of one metadata array: tokens and merges, each about as many as the vocabulary has entries.
+pub const GGUF_ARRAY_LEN: usize = 1 << 22;
+/// Bytes of one token or merge of a GGUF file: the longest known tokens are runs of blanks of a few hundred bytes.
+pub const GGUF_TOKEN_LEN_BYTES: usize = 1 << 16;
+/// Dimensions of one GGUF tensor: the format's own limit.
+pub const GGUF_DIMENSION_COUNT: u32 = 4;
+/// Alignment of GGUF tensors: 32 by default; a page is the most that any writer uses.
+pub const GGUF_ALIGNMENT_BYTES: u64 = 1 << 16;

@@ -1,5 +1,6 @@
 //! A linear layer: `y = x Wᵀ + bias`, the weight packed once when the model is loaded.
 
+use super::matrix::Matrix;
 use crate::kernel::{self, Level, PackedMatrix};
 
 /// A frozen linear layer.
@@ -17,8 +18,8 @@ pub struct Linear {
 
 impl Linear {
     /// Packs a weight `[out, in]` as models store it.
-    pub fn new(level: Level, weight: &[f32], bias: Option<Vec<f32>>, in_features: usize, out_features: usize) -> Self {
-        let weight = PackedMatrix::frozen_from_columns(level, weight, out_features, in_features);
+    pub fn new(level: Level, weight: &Matrix, bias: Option<Vec<f32>>, in_features: usize, out_features: usize) -> Self {
+        let weight = weight.pack(level, out_features, in_features);
         Self { weight, bias, in_features, out_features }
     }
 

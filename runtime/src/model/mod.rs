@@ -6,6 +6,7 @@
 
 mod adapter;
 mod block;
+mod coding;
 mod config;
 mod decoder;
 #[cfg(feature = "embedded")]
@@ -15,20 +16,25 @@ mod encoder;
 mod encoder_block;
 mod encoder_config;
 mod error;
+mod gguf;
 mod hub;
 mod identity;
 mod keys;
 pub mod limits;
 mod linear;
 mod lora;
+mod matrix;
+pub mod quantization;
 pub mod safetensors;
 mod source;
+mod storage;
 mod template;
 mod tokenizer;
 mod weights;
 
 pub use adapter::{ADAPTER_CONFIG, ADAPTER_MODEL, Adapter, AdapterConfig, FactorSource, tensor_name};
 pub use block::{Block, BlockActivations, SegmentKv};
+pub use coding::Coding;
 pub use config::{Architecture, DecoderConfig};
 pub use decoder::{Decoder, KvCache, Step};
 pub use embedding::Embedding;
@@ -40,10 +46,12 @@ pub use hub::{HubCache, is_commit};
 pub use identity::FileIdentity;
 pub use linear::Linear;
 pub use lora::{LoraBlock, LoraPair, Target};
+pub use matrix::Matrix;
+pub use quantization::{Quantization, QuantizationSource};
 pub use source::ModelSource;
 pub use template::{PromptTemplate, SpecialTokens};
 pub use tokenizer::TextTokenizer;
-pub use weights::{TensorSource, Weights};
+pub use weights::{MatrixSource, SCALE, TensorSource, Weights};
 
 #[cfg(feature = "embedded")]
 use embedded::embedded_files;

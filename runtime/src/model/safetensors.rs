@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -17,6 +17,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::error::ModelError;
 use super::limits;
+use super::storage::Storage;
 
 /// Element type of a stored tensor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -60,6 +61,11 @@ impl Dtype {
             Dtype::Other(_, len) => len,
         }
     }
+
+    /// Eight-bit integers of a quantised weight.
+    pub const I8: Dtype = Dtype::Other("I8", 1);
+    /// Pairs of four-bit integers of a quantised weight.
+    pub const U8: Dtype = Dtype::Other("U8", 1);
 
     fn parse(name: &str) -> Option<Self> {
         const OTHER: [(&str, usize); 12] = [
@@ -127,11 +133,6 @@ pub struct TensorFile {
     data_offset_bytes: u64,
     tensors: BTreeMap<String, Entry>,
     metadata: BTreeMap<String, String>,
-}
-
-enum Storage {
-    Bytes(Cow<'static, [u8]>),
-    Path(PathBuf, Mutex<File>),
 }
 
 #[derive(Debug)]
@@ -214,27 +215,7 @@ impl TensorFile {
     }
 
     fn read(&self, entry: &Entry) -> Result<Cow<'_, [u8]>, ModelError> {
-        let begin = self.data_offset_bytes + entry.begin;
-        let len = usize::try_from(entry.end - entry.begin).unwrap_or(usize::MAX);
-        match &self.storage {
-            Storage::Bytes(bytes) => {
-                let begin = usize::try_from(begin).unwrap_or(usize::MAX);
-                let range = bytes.get(begin..).and_then(|rest| rest.get(..len));
-                range.map(Cow::Borrowed).ok_or_else(|| ModelError::HeaderTruncated {
-                    file: self.label.clone(),
-                    found: bytes.len() as u64,
-                    expected: self.data_offset_bytes + entry.end,
-                })
-            }
-            Storage::Path(path, file) => {
-                let unreadable = |source| ModelError::Unreadable { path: path.clone(), source };
-                let mut file = file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                file.seek(SeekFrom::Start(begin)).map_err(unreadable)?;
-                let mut bytes = vec![0; len];
-                file.read_exact(&mut bytes).map_err(unreadable)?;
-                Ok(Cow::Owned(bytes))
-            }
-        }
+        self.storage.read(&self.label, self.data_offset_bytes + entry.begin, entry.end - entry.begin)
     }
 }
 
@@ -287,21 +268,43 @@ pub fn write(
     tensors: &[(&str, Dtype, &[usize], &[u8])],
     metadata: Option<(&str, &str)>,
 ) -> Result<Vec<u8>, ModelError> {
-    const FILE: &str = "tensor file being written";
     let mut sorted: Vec<_> = tensors.to_vec();
     sorted.sort_by(|left, right| left.0.cmp(right.0));
+    for (name, dtype, shape, bytes) in &sorted {
+        check_length(WRITTEN, name, *dtype, shape, 0, bytes.len() as u64)?;
+    }
+    let table: Vec<_> = sorted.iter().map(|(name, dtype, shape, _)| (*name, *dtype, *shape)).collect();
+    let mut out = header(&table, metadata)?;
+    out.reserve(sorted.iter().map(|tensor| tensor.3.len()).sum::<usize>());
+    for (_, _, _, bytes) in &sorted {
+        out.extend_from_slice(bytes);
+    }
+    Ok(out)
+}
+
+/// What stands before the tensors in [`write()`]'s encoding; `tensors` are sorted by name, and their bytes follow in that order.
+///
+/// # Errors
+/// [`ModelError::HeaderMalformed`] for a name given twice or out of order, [`ModelError::TensorLength`] for a shape that no file holds.
+pub fn header(tensors: &[(&str, Dtype, &[usize])], metadata: Option<(&str, &str)>) -> Result<Vec<u8>, ModelError> {
     let mut header = String::from("{");
     if let Some((key, value)) = metadata {
         header.push_str(&format!("\"__metadata__\":{{{}:{}}}", quoted(key), quoted(value)));
     }
-    let (mut begin, mut previous) = (0, None);
-    for (name, dtype, shape, bytes) in &sorted {
-        if previous == Some(*name) || *name == METADATA {
-            return Err(ModelError::HeaderMalformed { file: FILE.to_owned(), detail: format!("{name} given twice") });
+    let (mut begin, mut previous) = (0_u64, None);
+    for (name, dtype, shape) in tensors {
+        if previous >= Some(*name) || *name == METADATA {
+            return Err(ModelError::HeaderMalformed {
+                file: WRITTEN.to_owned(),
+                detail: format!("{name} given twice"),
+            });
         }
         previous = Some(*name);
-        let end = begin + bytes.len() as u64;
-        check_length(FILE, name, *dtype, shape, begin, end)?;
+        let len = shape.iter().try_fold(dtype.len_bytes() as u64, |product, size| product.checked_mul(*size as u64));
+        let Some(end) = len.and_then(|len| begin.checked_add(len)) else {
+            check_length(WRITTEN, name, *dtype, shape, 0, 0)?;
+            continue;
+        };
         if header.len() > 1 {
             header.push(',');
         }
@@ -318,12 +321,8 @@ pub fn write(
     while !header.len().is_multiple_of(8) {
         header.push(' ');
     }
-    let mut out = Vec::with_capacity(8 + header.len() + sorted.iter().map(|tensor| tensor.3.len()).sum::<usize>());
-    out.extend_from_slice(&(header.len() as u64).to_le_bytes());
+    let mut out = (header.len() as u64).to_le_bytes().to_vec();
     out.extend_from_slice(header.as_bytes());
-    for (_, _, _, bytes) in &sorted {
-        out.extend_from_slice(bytes);
-    }
     Ok(out)
 }
 
@@ -346,12 +345,12 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn bf16_to_f32(bits: u16) -> f32 {
+pub(super) fn bf16_to_f32(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
 /// Exact: every f16 is an f32. Subnormals are mantissa * 2^-24.
-fn f16_to_f32(bits: u16) -> f32 {
+pub(super) fn f16_to_f32(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let (exponent, mantissa) = (u32::from(bits >> 10) & 0x1f, u32::from(bits & 0x3ff));
     match exponent {
@@ -453,6 +452,7 @@ fn check_length(
 }
 
 const METADATA: &str = "__metadata__";
+const WRITTEN: &str = "tensor file being written";
 
 struct RawTable {
     tensors: BTreeMap<String, RawEntry>,

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use rayon::prelude::*;
 
 use super::error::ModelError;
+use super::gguf::{GgufFile, GgufModel};
 use super::hub::HubCache;
 use super::identity::FileIdentity;
 use super::limits;
@@ -55,13 +56,25 @@ impl ModelSource {
 
     /// A model in a local folder: `local/FOLDERNAME`, and a revision taken from the content of its files.
     ///
+    /// `path` may also be one GGUF file in a folder; then no other weights of that folder count.
+    ///
     /// # Errors
-    /// [`ModelError::FileMissing`], [`ModelError::ShardMissing`], [`ModelError::Unreadable`].
+    /// [`ModelError::FileMissing`], [`ModelError::ShardMissing`], [`ModelError::GgufSeveral`], [`ModelError::Unreadable`].
     pub fn folder(path: &Path) -> Result<Self, ModelError> {
         let unreadable = |source| ModelError::Unreadable { path: path.to_owned(), source };
         let canonical = fs::canonicalize(path).map_err(unreadable)?;
         let name = canonical.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy());
-        Self::named_by_content(&format!("local/{name}"), files_in(path))
+        let mut files = files_in(path);
+        if let (true, Some(folder)) = (canonical.is_file() && is_gguf(&name), canonical.parent()) {
+            files = files_in(folder);
+            files.retain(|file, _| LOADED.contains(&file.as_str()) || *file == name);
+        }
+        Self::named_by_content(&format!("local/{name}"), files)
+    }
+
+    /// Whether a folder holds a model: config.json, or a GGUF file.
+    pub fn is_model(folder: &Path) -> bool {
+        files_in(folder).keys().any(|file| file == CONFIG || is_gguf(file))
     }
 
     /// A snapshot in the Hugging Face cache; a branch is resolved to its commit.
@@ -102,16 +115,19 @@ impl ModelSource {
                 }
             }
         }
+        let gguf = gguf_of(repo, &files)?;
         files.retain(|path, _| {
             LOADED.contains(&path.as_str())
                 || match &shards {
                     Some(shards) => path == SHARD_INDEX || shards.contains_key(path),
-                    None => path == SINGLE_FILE,
+                    None => path == gguf.as_deref().unwrap_or(SINGLE_FILE),
                 }
         });
         let source = Self { revision, ..Self::unchecked(repo, &files) };
-        source.content(CONFIG)?;
-        if shards.is_none() {
+        if gguf.is_none() {
+            source.content(CONFIG)?;
+        }
+        if shards.is_none() && gguf.is_none() {
             source.content(SINGLE_FILE)?;
         }
         Ok(source)
@@ -202,6 +218,19 @@ impl ModelSource {
         }
     }
 
+    /// The GGUF file that holds the weights; none where they are safetensors.
+    ///
+    /// # Errors
+    /// The GGUF, header and tensor variants of [`ModelError`].
+    pub(super) fn gguf(&self) -> Result<Option<GgufModel>, ModelError> {
+        let Some((name, content)) = self.files.iter().find(|(name, _)| is_gguf(name)) else { return Ok(None) };
+        let file = match content {
+            Content::Bytes(bytes) => GgufFile::from_bytes(name, bytes.clone())?,
+            Content::Path(path) => GgufFile::open(name, path)?,
+        };
+        GgufModel::new(file, self.has(CONFIG)).map(Some)
+    }
+
     fn content(&self, path: &str) -> Result<&Content, ModelError> {
         let missing = || ModelError::FileMissing { model: self.repo.clone(), file: path.to_owned() };
         self.files.get(path).ok_or_else(missing)
@@ -242,6 +271,22 @@ pub(super) fn weight_map_of(index: &[u8]) -> Result<BTreeMap<String, String>, Mo
     Ok(index.weight_map)
 }
 
+fn is_gguf(file: &str) -> bool {
+    file.ends_with(".gguf") && !file.contains('/')
+}
+
+// Safetensors come first: a folder that has them is what it always was.
+fn gguf_of(repo: &str, files: &BTreeMap<String, Content>) -> Result<Option<String>, ModelError> {
+    if files.contains_key(SINGLE_FILE) || files.contains_key(SHARD_INDEX) {
+        return Ok(None);
+    }
+    let mut found: Vec<String> = files.keys().filter(|file| is_gguf(file)).cloned().collect();
+    match found.len() {
+        0 | 1 => Ok(found.pop()),
+        _ => Err(ModelError::GgufSeveral { model: repo.to_owned(), found }),
+    }
+}
+
 fn files_in(folder: &Path) -> BTreeMap<String, Content> {
     let mut files = BTreeMap::new();
     let mut add = |name: String, path: PathBuf| {
@@ -255,7 +300,7 @@ fn files_in(folder: &Path) -> BTreeMap<String, Content> {
     }
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if let Ok(name) = entry.file_name().into_string()
-            && (name.ends_with(".safetensors") || name == SHARD_INDEX)
+            && (name.ends_with(".safetensors") || name == SHARD_INDEX || is_gguf(&name))
         {
             add(name, entry.path());
         }

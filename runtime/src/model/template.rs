@@ -47,12 +47,15 @@ impl PromptTemplate {
     /// # Errors
     /// [`ModelError::Template`] with the line, [`ModelError::NotJson`].
     pub fn of_base(source: &ModelSource) -> Result<Option<Self>, ModelError> {
-        let config = match source.has(TOKENIZER_CONFIG) {
-            true => source.read(TOKENIZER_CONFIG)?,
-            false => b"{}".as_slice().into(),
+        let config: Json = match source.has(TOKENIZER_CONFIG) {
+            true => serde_json::from_slice(&source.read(TOKENIZER_CONFIG)?).map_err(|error| ModelError::NotJson {
+                file: TOKENIZER_CONFIG.to_owned(),
+                detail: error.to_string(),
+            })?,
+            false => {
+                source.gguf()?.map_or_else(|| Json::Object(serde_json::Map::new()), |gguf| gguf.tokenizer_config())
+            }
         };
-        let config: Json = serde_json::from_slice(&config)
-            .map_err(|error| ModelError::NotJson { file: TOKENIZER_CONFIG.to_owned(), detail: error.to_string() })?;
         // As transformers: the file beside wins over the key, and of several the one called default.
         let template =
             if source.has(CHAT_TEMPLATE) {

@@ -41,7 +41,10 @@ impl TextTokenizer {
     /// # Errors
     /// Those of [`TextTokenizer::from_bytes`] and [`TextTokenizer::check`], and of reading the file.
     pub fn load(source: &ModelSource, vocabulary: usize, end_tokens: &[u32]) -> Result<Self, ModelError> {
-        let tokenizer = Self::from_bytes(&source.read(TOKENIZER)?)?;
+        let tokenizer = match source.gguf()? {
+            Some(gguf) if !source.has(TOKENIZER) => Self::from_bytes(&gguf.tokenizer()?)?,
+            _ => Self::from_bytes(&source.read(TOKENIZER)?)?,
+        };
         tokenizer.check(vocabulary, end_tokens)?;
         Ok(tokenizer)
     }

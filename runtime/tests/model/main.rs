@@ -5,5 +5,6 @@ mod bad_input;
 mod embedding;
 mod equal_bits;
 mod fixtures;
+mod gguf;
 mod oracle;
 mod tokenizer;

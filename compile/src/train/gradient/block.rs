@@ -1,7 +1,7 @@
 //! Backward of one decoder block, generic over what learns: its LoRA pairs, all its own parameters, or both.
 
 use kolm_runtime::kernel::{self, Level, RopeTable};
-use kolm_runtime::model::{Block, BlockActivations, DecoderConfig, LoraBlock, ModelError, Target};
+use kolm_runtime::model::{Block, BlockActivations, DecoderConfig, LoraBlock, MatrixSource, ModelError, Target};
 
 use super::activation::silu_multiply_backward;
 use super::attention::{AttentionShape, attention_backward};
@@ -21,13 +21,13 @@ impl BackwardBlock {
     pub(crate) fn from_tensors(
         level: Level,
         config: &DecoderConfig,
-        get: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, ModelError>,
+        get: &mut MatrixSource<'_>,
     ) -> Result<Self, ModelError> {
         let mut weights = Vec::with_capacity(7);
         for target in Target::ALL {
             let (inputs, outputs) = target.features(config);
             let weight = get(&format!("{}.weight", target.module()), &[outputs, inputs])?;
-            weights.push(BackwardWeight::new(level, &weight, outputs, inputs));
+            weights.push(BackwardWeight::of_matrix(level, &weight, outputs, inputs));
         }
         let Ok(weights) = <[BackwardWeight; 7]>::try_from(weights) else { unreachable!("one weight per target") };
         Ok(Self { weights })

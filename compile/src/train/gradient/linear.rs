@@ -4,6 +4,7 @@
 //! `e = u B`, `d A = eᵀ x`, and `e A` is added to `d x`. Every product follows rule 2; those of dW, dA and dB run over the tokens.
 
 use kolm_runtime::kernel::{self, Fma, Level, PackedMatrix, Vectorized};
+use kolm_runtime::model::Matrix;
 
 /// A weight `[out, in]`, packed for `d W`.
 pub(crate) struct BackwardWeight {
@@ -14,6 +15,11 @@ impl BackwardWeight {
     /// Packs a weight `[outputs, inputs]`.
     pub(crate) fn new(level: Level, weight: &[f32], outputs: usize, inputs: usize) -> Self {
         Self { packed: PackedMatrix::frozen_from_rows(level, weight, outputs, inputs) }
+    }
+
+    /// Packs a frozen base's weight `[outputs, inputs]` as it is stored.
+    pub(crate) fn of_matrix(level: Level, weight: &Matrix, outputs: usize, inputs: usize) -> Self {
+        Self { packed: weight.pack_transposed(level, outputs, inputs) }
     }
 
     /// `d W`: from the gradient of the result `[T, out]` to that of the argument `[T, in]`.

@@ -4,6 +4,7 @@
 //! +0. SIMD lanes run over j and register rows over i, so neither the width of a vector, the tile, the split over threads nor
 //! the number of rows can show: every output depends on its own row of A and column of B alone.
 
+mod integers;
 mod run;
 mod storage;
 mod tile;

@@ -5,7 +5,8 @@
 //! (decoding) walk each panel from end to end instead, several panels side by side, as memory gives them. The order of work never
 //! shows: each output adds its blocks in ascending order.
 
-use super::storage::{F32Rows, PackedMatrix, RightRows, Visitor};
+use super::integers::IntegerPanels;
+use super::storage::{F32Rows, PackedMatrix, RightBlocks, RightRows, Rows, Visitor};
 use super::tile::tile;
 use super::{BLOCK, Left};
 use crate::kernel::lanes::Lanes;
@@ -50,31 +51,45 @@ impl WithLanes for Run<'_> {
     #[inline(always)]
     fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) {
         let b = self.task.b;
-        b.visit(Rows::<L, ROWS, COLUMNS> { run: self, lanes });
+        b.visit(Shape::<L, ROWS, COLUMNS> { run: self, lanes });
     }
 }
 
-struct Rows<'a, L, const ROWS: usize, const COLUMNS: usize> {
+struct Shape<'a, L, const ROWS: usize, const COLUMNS: usize> {
     run: Run<'a>,
     lanes: L,
 }
 
-impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Rows<'_, L, ROWS, COLUMNS> {
+impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<'_, L, ROWS, COLUMNS> {
     #[inline(always)]
-    fn visit<B: RightRows<L>>(self, b: B) {
-        let Rows { run, lanes } = self;
+    fn rows<B: RightRows<L>>(self, b: Rows<B>)
+    where
+        Rows<B>: RightBlocks<L>,
+    {
+        let Shape { run, lanes } = self;
         match run.task.out.len() {
             1 => few::<L, B, 1, COLUMNS, 4>(lanes, run, b),
             2 => few::<L, B, 2, COLUMNS, 2>(lanes, run, b),
             3 => few::<L, B, 3, COLUMNS, 2>(lanes, run, b),
-            _ => many::<L, B, ROWS, COLUMNS>(lanes, run, b),
+            _ => many::<L, _, ROWS, COLUMNS>(lanes, run, b),
+        }
+    }
+
+    #[inline(always)]
+    fn integers(self, b: &IntegerPanels) {
+        let Shape { run, lanes } = self;
+        match run.task.out.len() {
+            1 => many::<L, _, 1, COLUMNS>(lanes, run, b),
+            2 => many::<L, _, 2, COLUMNS>(lanes, run, b),
+            3 => many::<L, _, 3, COLUMNS>(lanes, run, b),
+            _ => many::<L, _, ROWS, COLUMNS>(lanes, run, b),
         }
     }
 }
 
 /// Multiplies `R` rows, `P` panels side by side.
 #[inline(always)]
-fn few<L: Lanes, B: RightRows<L>, const R: usize, const C: usize, const P: usize>(lanes: L, run: Run<'_>, b: B) {
+fn few<L: Lanes, B: RightRows<L>, const R: usize, const C: usize, const P: usize>(lanes: L, run: Run<'_>, b: Rows<B>) {
     let Run { task: Task { a, first_row, b: matrix, first_panel, mut out }, scratch } = run;
     let depth = matrix.k();
     let left = &mut scratch.left;
@@ -87,7 +102,7 @@ fn few<L: Lanes, B: RightRows<L>, const R: usize, const C: usize, const P: usize
     while panel < panels {
         let side_by_side = if panel + P <= panels { P } else { 1 };
         for (block, a) in left.chunks(BLOCK).enumerate() {
-            let rows = |p: usize| b.part((first_panel + panel + p) * depth + block * BLOCK, a.len());
+            let rows = |p: usize| b.part(first_panel + panel + p, block * BLOCK, a.len());
             if side_by_side == P {
                 chain::<L, B, R, C, P>(lanes, a, std::array::from_fn(rows), &mut out, panel * C, block == 0);
             } else {
@@ -100,7 +115,7 @@ fn few<L: Lanes, B: RightRows<L>, const R: usize, const C: usize, const P: usize
 
 /// Multiplies any number of rows, a chunk of rows and a group of panels at a time.
 #[inline(always)]
-fn many<L: Lanes, B: RightRows<L>, const R: usize, const C: usize>(lanes: L, run: Run<'_>, b: B) {
+fn many<L: Lanes, B: RightBlocks<L>, const R: usize, const C: usize>(lanes: L, run: Run<'_>, b: B) {
     let Run { task: Task { a, first_row, b: matrix, first_panel, mut out }, scratch } = run;
     let Scratch { left, right } = scratch;
     let depth = matrix.k();
@@ -124,18 +139,8 @@ fn many<L: Lanes, B: RightRows<L>, const R: usize, const C: usize>(lanes: L, run
                 let len = block.len() / rows;
                 let first = index == 0;
                 for panel in panel..panels.min(panel + group) {
-                    let b = b.part((first_panel + panel) * depth + index * BLOCK, len);
-                    if B::WIDENS {
-                        for (k, out) in right.chunks_exact_mut(C).enumerate().take(len) {
-                            let [low, high] = b.row(lanes, k);
-                            lanes.store(low, out);
-                            lanes.store(high, &mut out[C / 2..]);
-                        }
-                        let b = F32Rows::<L>(&L::vectors(right).as_chunks().0[..len]);
-                        column::<L, _, R, C>(lanes, block, b, len, out, panel * C, first);
-                    } else {
-                        column::<L, _, R, C>(lanes, block, b, len, out, panel * C, first);
-                    }
+                    let b = b.block::<C>(lanes, first_panel + panel, index * BLOCK, len, right);
+                    column::<L, R, C>(lanes, block, b, len, out, panel * C, first);
                 }
             }
         }
@@ -144,17 +149,17 @@ fn many<L: Lanes, B: RightRows<L>, const R: usize, const C: usize>(lanes: L, run
 
 /// Takes all packed rows `[rows / R, len, R]` past one block of one panel.
 #[inline(always)]
-fn column<L: Lanes, B: RightRows<L>, const R: usize, const C: usize>(
+fn column<L: Lanes, const R: usize, const C: usize>(
     lanes: L,
     packed: &[f32],
-    b: B,
+    b: F32Rows<'_, L>,
     len: usize,
     out: &mut [&mut [f32]],
     column: usize,
     first: bool,
 ) {
     for (a, out) in packed.chunks_exact(R * len).zip(out.chunks_mut(R)) {
-        chain::<L, B, R, C, 1>(lanes, a.as_chunks::<R>().0, [b], out, column, first);
+        chain::<L, _, R, C, 1>(lanes, a.as_chunks::<R>().0, [b], out, column, first);
     }
 }
 

@@ -1,13 +1,15 @@
 //! The right side of a product as it is kept: panels whose rows are what one step of the inner loop reads.
 //!
-//! A panel holds two vectors of columns for every k. Values are f32, or bf16 where every one of them is a bf16 number: half the
-//! memory and, in decoding, half the time. Which of the two changes no bit of any result.
+//! A panel holds two vectors of columns for every k. Values are f32, bf16 where every one of them is a bf16 number (half the memory
+//! and, in decoding, half the time), or integers with scales. Which of the three changes no bit of any result.
 
 use rayon::prelude::*;
 
 use super::BLOCK;
+use super::integers::IntegerPanels;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
+use crate::kernel::quantized::QuantizedRows;
 use crate::kernel::spread::worthwhile;
 
 /// A right side `[K, N]` of products, cut into panels of the level's width; each panel is `[K, width]`, the last one padded with
@@ -26,6 +28,8 @@ enum Panels {
     F32(Vec<f32>),
     /// A row of a panel is one vector of words: column w in the low half of word w, column `width / 2 + w` in its high half.
     Bf16(Vec<u32>),
+    /// Integers with scales.
+    Integers(IntegerPanels),
 }
 
 impl PackedMatrix {
@@ -67,6 +71,18 @@ impl PackedMatrix {
     pub fn frozen_from_columns(level: Level, bt: &[f32], n: usize, k: usize) -> PackedMatrix {
         assert_eq!(bt.len(), k * n, "transposed right side of a product [{n}, {k}]");
         PackedMatrix::pack(level, k, n, all_bf16(bt), |column, width, panel| from_columns(bt, n, column, width, panel))
+    }
+
+    /// Packs the transpose of `bt` `[N, K]`, a linear layer's weight, and keeps it quantised.
+    pub fn from_quantized_columns(level: Level, bt: &QuantizedRows) -> PackedMatrix {
+        let panels = Panels::Integers(IntegerPanels::of_columns(level, bt));
+        PackedMatrix { level, k: bt.columns, n: bt.rows, panels }
+    }
+
+    /// Packs `b` `[K, N]` and keeps it quantised.
+    pub fn from_quantized_rows(level: Level, b: &QuantizedRows) -> PackedMatrix {
+        let panels = Panels::Integers(IntegerPanels::of_rows(level, b));
+        PackedMatrix { level, k: b.rows, n: b.columns, panels }
     }
 
     fn pack(
@@ -114,6 +130,7 @@ impl PackedMatrix {
         match &self.panels {
             Panels::F32(values) => size_of_val(values.as_slice()),
             Panels::Bf16(words) => size_of_val(words.as_slice()),
+            Panels::Integers(integers) => integers.len_bytes(),
         }
     }
 
@@ -136,6 +153,7 @@ impl PackedMatrix {
                 let words = words[panel * self.k * half..].iter().skip(place % half).step_by(half).take(self.k);
                 words.map(|word| f32::from_bits((word << shift) & 0xffff_0000)).collect()
             }
+            Panels::Integers(integers) => integers.column(width, column),
         }
     }
 
@@ -143,25 +161,107 @@ impl PackedMatrix {
         self.n.div_ceil(self.level.panel_columns())
     }
 
-    /// Hands the rows of all panels, `K` to a panel, to `visitor` in the form they are kept in.
+    /// Hands the panels to `visitor` in the form they are kept in.
     #[inline(always)]
     pub(super) fn visit<L: Lanes, V: Visitor<L>>(&self, visitor: V) {
+        let k = self.k;
         match &self.panels {
-            Panels::F32(values) => visitor.visit(F32Rows::<L>(L::vectors(values).as_chunks().0)),
-            Panels::Bf16(words) => visitor.visit(Bf16Rows::<L>(L::words(words))),
+            Panels::F32(values) => visitor.rows(Rows { of: F32Rows::<L>(L::vectors(values).as_chunks().0), k }),
+            Panels::Bf16(words) => visitor.rows(Rows { of: Bf16Rows::<L>(L::words(words)), k }),
+            Panels::Integers(integers) => visitor.integers(integers),
         }
     }
 }
 
-/// What is done with rows of panels, whatever their form.
+/// What is done with panels, whatever their form.
 pub(super) trait Visitor<L: Lanes> {
-    fn visit<B: RightRows<L>>(self, rows: B);
+    /// Panels whose rows one step of the inner loop can read.
+    fn rows<B: RightRows<L>>(self, panels: Rows<B>)
+    where
+        Rows<B>: RightBlocks<L>;
+    /// Panels that are widened first.
+    fn integers(self, panels: &IntegerPanels);
+}
+
+/// Panels as blocks of f32 values, for many readers.
+pub(super) trait RightBlocks<L: Lanes>: Copy {
+    /// The rows `k..k + len` of one panel of `C` columns, in `room` where they are not kept as f32.
+    fn block<'r, const C: usize>(
+        self,
+        lanes: L,
+        panel: usize,
+        k: usize,
+        len: usize,
+        room: &'r mut [f32],
+    ) -> F32Rows<'r, L>
+    where
+        Self: 'r;
+}
+
+/// The rows of all panels, `k` to a panel.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<B> {
+    of: B,
+    k: usize,
+}
+
+impl<B> Rows<B> {
+    /// The rows `k..k + len` of one panel.
+    #[inline(always)]
+    pub(super) fn part<L: Lanes>(self, panel: usize, k: usize, len: usize) -> B
+    where
+        B: RightRows<L>,
+    {
+        self.of.part(panel * self.k + k, len)
+    }
+}
+
+impl<L: Lanes> RightBlocks<L> for Rows<F32Rows<'_, L>> {
+    #[inline(always)]
+    fn block<'r, const C: usize>(self, _: L, panel: usize, k: usize, len: usize, _: &'r mut [f32]) -> F32Rows<'r, L>
+    where
+        Self: 'r,
+    {
+        self.part(panel, k, len)
+    }
+}
+
+impl<L: Lanes> RightBlocks<L> for Rows<Bf16Rows<'_, L>> {
+    #[inline(always)]
+    fn block<'r, const C: usize>(
+        self,
+        lanes: L,
+        panel: usize,
+        k: usize,
+        len: usize,
+        room: &'r mut [f32],
+    ) -> F32Rows<'r, L>
+    where
+        Self: 'r,
+    {
+        let rows = self.part(panel, k, len);
+        for (row, out) in room.chunks_exact_mut(C).enumerate().take(len) {
+            let [low, high] = rows.row(lanes, row);
+            lanes.store(low, out);
+            lanes.store(high, &mut out[C / 2..]);
+        }
+        F32Rows(&L::vectors(room).as_chunks().0[..len])
+    }
+}
+
+impl<L: Lanes> RightBlocks<L> for &IntegerPanels {
+    #[inline(always)]
+    fn block<'r, const C: usize>(self, _: L, panel: usize, k: usize, len: usize, room: &'r mut [f32]) -> F32Rows<'r, L>
+    where
+        Self: 'r,
+    {
+        self.widen::<C>(panel, k, &mut room.as_chunks_mut().0[..len]);
+        F32Rows(&L::vectors(room).as_chunks().0[..len])
+    }
 }
 
 /// Consecutive rows of panels.
 pub(super) trait RightRows<L: Lanes>: Copy {
-    /// Whether reading a row costs more than two loads: then many readers want it widened once.
-    const WIDENS: bool;
     /// The `len` rows from `from` on.
     fn part(self, from: usize, len: usize) -> Self;
     /// The two vectors of one row.
@@ -173,8 +273,6 @@ pub(super) trait RightRows<L: Lanes>: Copy {
 pub(super) struct F32Rows<'a, L: Lanes>(pub(super) &'a [[L::Vector; 2]]);
 
 impl<L: Lanes> RightRows<L> for F32Rows<'_, L> {
-    const WIDENS: bool = false;
-
     #[inline(always)]
     fn part(self, from: usize, len: usize) -> Self {
         F32Rows(&self.0[from..][..len])
@@ -188,11 +286,9 @@ impl<L: Lanes> RightRows<L> for F32Rows<'_, L> {
 
 /// Rows of bf16 values.
 #[derive(Clone, Copy)]
-struct Bf16Rows<'a, L: Lanes>(&'a [L::Words]);
+pub(super) struct Bf16Rows<'a, L: Lanes>(&'a [L::Words]);
 
 impl<L: Lanes> RightRows<L> for Bf16Rows<'_, L> {
-    const WIDENS: bool = true;
-
     #[inline(always)]
     fn part(self, from: usize, len: usize) -> Self {
         Bf16Rows(&self.0[from..][..len])

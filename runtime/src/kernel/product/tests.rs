@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::{SplitMix, reference};
+use crate::kernel::{IntegerBits, QuantizedRows, SplitMix, reference};
 
 /// Every level this CPU has; the ones it lacks are named, so that a skipped level is never silent.
 fn levels() -> Vec<Level> {
@@ -145,6 +145,43 @@ proptest::proptest! {
                 product(level, &a[cut * k..], m - cut, &packed, second);
             });
             proptest::prop_assert_eq!(bits(&whole), bits(&parts));
+        }
+    }
+}
+
+/// At every level a product over a quantised matrix has the bits of the product over the same matrix in f32, both ways round.
+fn check_quantized(quantized: &QuantizedRows) {
+    let (out, inner) = (quantized.rows, quantized.columns);
+    let values = quantized.to_f32();
+    let mut random = SplitMix((out * 1009 + inner) as u64);
+    for m in [1, 2, 3, 5, 17, 64] {
+        let (x, d) = (random.uniforms(m * inner), random.uniforms(m * out));
+        for level in levels() {
+            let run = |a: &[f32], b: &PackedMatrix, n: usize| {
+                let mut c = vec![f32::NAN; m * n];
+                product(level, a, m, b, &mut c);
+                bits(&c)
+            };
+            let want = run(&x, &PackedMatrix::from_columns(level, &values, out, inner), out);
+            let packed = PackedMatrix::from_quantized_columns(level, quantized);
+            assert_eq!(run(&x, &packed, out), want, "x W^T, {m} rows at {level:?}");
+            let want = run(&d, &PackedMatrix::from_rows(level, &values, out, inner), inner);
+            let packed = PackedMatrix::from_quantized_rows(level, quantized);
+            assert_eq!(run(&d, &packed, inner), want, "d W, {m} rows at {level:?}");
+        }
+    }
+}
+
+#[test]
+fn a_product_over_integers_equals_the_one_over_their_values() {
+    for (out, inner) in [(1, 32), (33, 64), (67, 128), (131, 384), (509, 896)] {
+        for bits in [IntegerBits::Four, IntegerBits::Eight] {
+            for group in [16, 32, 64, 128] {
+                if inner % group == 0 {
+                    let values = SplitMix(7).uniforms(out * inner);
+                    check_quantized(&QuantizedRows::quantize(&values, out, inner, bits, group));
+                }
+            }
         }
     }
 }
