@@ -1,7 +1,7 @@
 //! GGUF bases: equal to the safetensors they came from, equal to gguf's own values, and refused where the file lies.
 
 use kolm_runtime::kernel::Level;
-use kolm_runtime::model::{Decoder, DecoderConfig, ModelError, ModelSource, TextTokenizer, Weights};
+use kolm_runtime::model::{Decoder, DecoderConfig, Matrix, ModelError, ModelSource, TextTokenizer, Weights};
 
 use crate::fixtures::{Tensor, golden, json, source_of, tiny, tiny_config, tiny_tensors};
 
@@ -172,6 +172,10 @@ fn blocks_mean_what_gguf_says() {
         let values = weights.tensor_f32("model.embed_tokens.weight", &[rows, columns]).expect("reads");
         let found: Vec<u32> = values.iter().map(|x| x.to_bits()).collect();
         assert_eq!(found, bits, "{name}");
+        // As it is kept in memory: integers where the blocks are integers with one scale, which must mean the same values.
+        let kept = weights.matrix("model.embed_tokens.weight", &[rows, columns]).expect("reads");
+        assert_eq!(matches!(kept, Matrix::Quantized(_)), name != "Q4_K", "{name}");
+        assert_eq!(kept.into_values().iter().map(|x| x.to_bits()).collect::<Vec<_>>(), bits, "{name} as kept");
     }
 }
 
