@@ -31,6 +31,7 @@ mod product;
 mod reduce;
 pub mod reference;
 mod rope;
+mod scores;
 mod softmax;
 
 pub use activation::{add, add_bias, gelu, gelu_tanh, scaled_add, silu_multiply};
@@ -46,6 +47,7 @@ pub use planted::{Plant, planted};
 pub use product::{BLOCK, PackedMatrix, product, product_transposed, weighted_rows};
 pub use reduce::{LANES, dot, max, sum, sum_squares};
 pub use rope::{RopeScaling, RopeTable};
+pub use scores::scores;
 pub use softmax::softmax;
 
 /// Why a kernel level cannot be had.
