@@ -85,6 +85,7 @@ fn run(arguments: &Arguments, environment: &Environment, lock: &Lock) -> Result<
         Verb::Gate(arguments) => gate::gate(arguments, level, environment),
         Verb::Key(verb) => key::key(verb, environment),
         Verb::Audit(verb) => audit::audit(verb, environment),
+        Verb::Corpus(CorpusVerb::Check(arguments)) => corpus::check(arguments),
         Verb::Corpus(CorpusVerb::Scan(arguments)) => corpus::scan(arguments),
         Verb::Corpus(CorpusVerb::Deidentify(arguments)) => corpus::deidentify(arguments, environment),
     }
