@@ -81,14 +81,23 @@ impl<'a> Index<'a> {
     }
 
     fn nearest(&self, text: &str) -> Option<usize> {
-        let mut set: Vec<&str> = text.split(' ').collect();
-        set.sort_unstable();
-        set.dedup();
-        // Tokens that no indexed text has come first: they are the rarest of all.
-        let unknown = set.iter().filter(|token| !self.rank.contains_key(**token)).count();
-        let mut tokens: Vec<u32> = set.iter().filter_map(|token| self.rank.get(token).copied()).collect();
+        let (mut tokens, mut unknown_words) = (Vec::new(), Vec::new());
+        for word in text.split(' ') {
+            match self.rank.get(word) {
+                Some(rank) => tokens.push(*rank),
+                None => unknown_words.push(word),
+            }
+        }
         tokens.sort_unstable();
-        let prefix = prefix_len(set.len()).saturating_sub(unknown).min(tokens.len());
+        tokens.dedup();
+        // Tokens that no indexed text has come first: they are the rarest of all.
+        unknown_words.sort_unstable();
+        unknown_words.dedup();
+        let unknown = unknown_words.len();
+        let prefix = prefix_len(tokens.len() + unknown).saturating_sub(unknown).min(tokens.len());
+        if prefix == 0 {
+            return None;
+        }
         let proposed: BTreeSet<usize> =
             tokens[..prefix].iter().filter_map(|token| self.rare.get(*token as usize)).flatten().copied().collect();
         proposed.into_iter().find(|&place| is_near(&tokens, unknown, &self.sets[place]))

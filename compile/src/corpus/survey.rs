@@ -1,8 +1,9 @@
 //! The first pass over a corpus: every row checked, scanned and given its part.
 //!
 //! Threads look at batches of rows; what they found is put together in file order. What stays in memory for a row is one byte, its
-//! duplicate key, the key of its id if the corpus has ids, and for the eval rows wanted a digest: no text.
+//! duplicate key, and the key of its id if the corpus has ids; only the eval rows wanted are kept whole.
 
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use super::error::CorpusError;
 use super::identifiers::{Found, Identified, Scan, ScanReport};
 use super::load::{CorpusFile, Request, Role, SplitMethod};
 use super::ordered::in_order;
-use super::row::{CellRow, FileBatch, batches, digest, hash_text};
+use super::row::{CellRow, FileBatch, Row, batches, digest, hash_text};
 use super::seen::{FirstSeen, Key, key};
 use super::similarity::normalised;
 use crate::job::{Duplicates, Identifiers};
@@ -36,6 +37,8 @@ pub(super) struct Survey {
     pub(super) duplicates: u64,
     /// Rows of no split, or of the eval split beyond the cases wanted.
     pub(super) unused: u64,
+    /// The eval rows, in file order.
+    pub(super) eval: Vec<Row>,
     /// What looks like an identifier.
     pub(super) scan: ScanReport,
 }
@@ -111,6 +114,32 @@ fn part(request: &Request, role: Role, row: &CellRow<'_>) -> Option<Part> {
     Some(Part { eval, says: key(&says.finalize().into()), digest })
 }
 
+/// A row that may become an eval row, ordered by digest, of equals by place.
+struct Candidate {
+    order: ([u8; 32], u32),
+    row: Row,
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Candidate) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Candidate {}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Candidate) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Candidate) -> Ordering {
+        self.order.cmp(&other.order)
+    }
+}
+
 /// Puts together what the threads saw, in file order.
 struct Pass<'a> {
     request: &'a Request,
@@ -118,8 +147,8 @@ struct Pass<'a> {
     first_rows: Vec<u64>,
     ids: Option<FirstSeen>,
     said: FirstSeen,
-    /// The lowest digests of rows that may be eval rows, the highest of them on top.
-    lowest: BinaryHeap<([u8; 32], u32)>,
+    /// The rows with the lowest digests that may be eval rows, the highest of them on top.
+    lowest: BinaryHeap<Candidate>,
     pool: u64,
     /// The first repeated row of the training split and of the eval split, and the row it repeats.
     repeated: [Option<(u32, u32)>; 2],
@@ -149,7 +178,7 @@ impl<'a> Pass<'a> {
             pool: 0,
             repeated: [None; 2],
             scan,
-            survey: Survey { fates: Vec::with_capacity(rows), duplicates: 0, unused: 0, scan: empty },
+            survey: Survey { fates: Vec::with_capacity(rows), duplicates: 0, unused: 0, eval: Vec::new(), scan: empty },
         }
     }
 
@@ -166,7 +195,7 @@ impl<'a> Pass<'a> {
                 let (path, first_path) = (path.to_owned(), first_path.to_owned());
                 return Err(CorpusError::DuplicateId { path, row, id, first_path, first_row });
             }
-            let fate = self.fate(facts.part.as_ref(), number);
+            let fate = self.fate(&looked.batch, place, facts.part.as_ref(), number)?;
             self.survey.fates.push(fate);
         }
         found.drain(..).for_each(|found: Found| self.scan.add(found));
@@ -178,25 +207,30 @@ impl<'a> Pass<'a> {
         u32::try_from(self.survey.fates.len()).unwrap_or(u32::MAX)
     }
 
-    fn fate(&mut self, part: Option<&Part>, number: u32) -> Fate {
+    fn fate(&mut self, batch: &FileBatch, place: usize, part: Option<&Part>, number: u32) -> Result<Fate, CorpusError> {
         let Some(part) = part else {
             self.survey.unused += 1;
-            return Fate::Dropped;
+            return Ok(Fate::Dropped);
         };
         if let Some(first) = self.said.earlier(part.says, number) {
             self.repeated[usize::from(part.eval)].get_or_insert((number, first));
             self.survey.duplicates += 1;
-            return Fate::Dropped;
+            return Ok(Fate::Dropped);
         }
         if part.eval || self.request.method() == SplitMethod::Hash {
             self.pool += 1;
-            self.lowest.push((part.digest, number));
-            if self.lowest.len() as u64 > self.request.cases {
-                self.lowest.pop();
+            let order = (part.digest, number);
+            let full = self.lowest.len() as u64 >= self.request.cases;
+            if !full || self.lowest.peek().is_some_and(|highest| order < highest.order) {
+                let row = CellRow::read(batch, place, &self.request.columns, self.path_of(number).0)?.to_row();
+                self.lowest.push(Candidate { order, row });
+                if full {
+                    self.lowest.pop();
+                }
             }
         }
         // Eval rows are known at the end; until then a row of the pool counts as what it is otherwise.
-        if part.eval { Fate::Dropped } else { Fate::Train }
+        Ok(if part.eval { Fate::Dropped } else { Fate::Train })
     }
 
     /// File and row in it of row `number` over all files.
@@ -231,11 +265,14 @@ impl<'a> Pass<'a> {
         if self.request.method() != SplitMethod::Hash {
             self.survey.unused += self.pool - self.request.cases;
         }
-        for (_, number) in self.lowest.into_iter() {
-            if let Some(fate) = self.survey.fates.get_mut(number as usize) {
+        let mut eval = self.lowest.into_vec();
+        eval.sort_by_key(|candidate| candidate.order.1);
+        for candidate in &eval {
+            if let Some(fate) = self.survey.fates.get_mut(candidate.order.1 as usize) {
                 *fate = Fate::Eval;
             }
         }
+        self.survey.eval = eval.into_iter().map(|candidate| candidate.row).collect();
         Ok(self.survey)
     }
 }
