@@ -243,10 +243,25 @@ pub(super) struct Gate {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CorpusVerb {
+    /// Check, scan and split a job's corpus, without training; keeps no text in memory
+    Check(Check),
     /// Search parquet files for residual personal identifiers
     Scan(Scan),
     /// Replace personal identifiers in a parquet file
     Deidentify(Deidentify),
+}
+
+/// `kolm corpus check`
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The job file
+    pub(super) job: PathBuf,
+    /// Corpus files in place of those the job trains on
+    #[arg(long, value_name = "PARQUET", num_args = 1..)]
+    pub(super) corpus: Vec<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// `kolm corpus scan`

@@ -1,4 +1,4 @@
-//! `kolm corpus scan` and `kolm corpus deidentify`.
+//! `kolm corpus check`, `kolm corpus scan` and `kolm corpus deidentify`.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use super::environment::Environment;
 use super::{Exit, arguments};
+use crate::corpus;
 use crate::corpus::identifiers::{Kind, Located, Replacement, ScanReport, deidentify_file, scan_files};
+use crate::job::Job;
 use crate::pipeline::CompileError;
 
 #[derive(Serialize)]
@@ -25,6 +27,54 @@ impl<'a> Report<'a> {
             report.counts.iter().filter(|(_, count)| **count > 0).map(|(kind, count)| (kind.name(), *count)).collect();
         Report { rows: report.rows, total: report.total(), counts, report_sha256: report.sha256(), out }
     }
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    read: u64,
+    train: u64,
+    eval: u64,
+    duplicates: u64,
+    leaks: u64,
+    unused: u64,
+    labels: Option<&'a [String]>,
+    train_sha256: &'a str,
+    eval_sha256: &'a str,
+    identifiers: u64,
+    scan_sha256: String,
+}
+
+/// Checks, scans and splits the corpus of a job; a fault is an error.
+pub(super) fn check(arguments: &arguments::Check) -> Result<Exit, CompileError> {
+    let job = Job::read(&arguments.job)?;
+    let checked = corpus::check(&corpus::Request::from_job(&job, &arguments.corpus))?;
+    let corpus::Dropped { duplicates, leaks, unused } = checked.dropped;
+    let report = Checked {
+        read: checked.read,
+        train: checked.train,
+        eval: checked.eval,
+        duplicates,
+        leaks,
+        unused,
+        labels: checked.labels.as_deref(),
+        train_sha256: &checked.train_sha256,
+        eval_sha256: &checked.eval_sha256,
+        identifiers: checked.scan.total(),
+        scan_sha256: checked.scan.sha256(),
+    };
+    if arguments.json {
+        super::print_json(&report)?;
+        return Ok(Exit::Done);
+    }
+    let mut text = format!("{} rows read: {} training rows, {} eval rows\n", report.read, report.train, report.eval);
+    text.push_str(&format!("left out: {duplicates} repeated, {leaks} near an eval row, {unused} of no split used\n"));
+    if let Some(labels) = report.labels {
+        text.push_str(&format!("{} labels\n", labels.len()));
+    }
+    text.push_str(&format!("{} identifiers; report {}\n", report.identifiers, report.scan_sha256));
+    text.push_str(&format!("train {}\neval  {}\n", report.train_sha256, report.eval_sha256));
+    super::print(&text)?;
+    Ok(Exit::Done)
 }
 
 /// Lists findings by kind; exit 1 when there are any.

@@ -4,14 +4,31 @@
 //! at least 9/10, found exactly (no sampling): an inverted index over each text's rarest tokens proposes every possible pair, and each
 //! proposal is counted out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The normalised form of `text`; the trimmed text itself when it has no letter or digit.
 pub(crate) fn normalised(text: &str) -> String {
-    let lower = text.to_lowercase();
-    let words: Vec<&str> =
-        lower.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-    if words.is_empty() { text.trim().to_owned() } else { words.join(" ") }
+    let lower;
+    let text_or_lower = if text.is_ascii() {
+        text
+    } else {
+        lower = text.to_lowercase();
+        &lower
+    };
+    let mut words = String::with_capacity(text_or_lower.len());
+    let mut apart = false;
+    for letter in text_or_lower.chars() {
+        if letter.is_alphanumeric() {
+            if apart && !words.is_empty() {
+                words.push(' ');
+            }
+            words.push(letter.to_ascii_lowercase());
+            apart = false;
+        } else {
+            apart = true;
+        }
+    }
+    if words.is_empty() { text.trim().to_owned() } else { words }
 }
 
 /// Whether two texts are equal or nearly equal.
@@ -23,59 +40,66 @@ pub(crate) fn near_duplicate(text: &str, other: &str) -> bool {
     common * 10 >= (left.len() + right.len() - common) * NEAR_TENTHS
 }
 
-/// For each of `texts`, the index of the first of `others` that is equal or nearly equal to it, and whether it is equal.
-pub(super) fn matches(texts: &[String], others: &[String]) -> Vec<Option<(usize, bool)>> {
-    let mut equal: BTreeMap<&str, usize> = BTreeMap::new();
-    for (place, other) in others.iter().enumerate() {
-        equal.entry(other).or_insert(place);
-    }
-    let index = Index::build(others);
-    texts
-        .iter()
-        .map(|text| {
-            equal
-                .get(text.as_str())
-                .map(|&place| (place, true))
-                .or_else(|| index.nearest(text).map(|place| (place, false)))
-        })
-        .collect()
-}
-
-/// Token sets, each sorted from rare to frequent, and for each token the sets that have it among their rarest.
-struct Index<'a> {
-    rank: BTreeMap<&'a str, u32>,
+/// Texts to compare others with, and for each token the texts that have it among their rarest.
+pub(super) struct Index<'a> {
+    equal: HashMap<&'a str, usize>,
+    rank: HashMap<&'a str, u32>,
+    /// Each text's tokens, from rare to frequent.
     sets: Vec<Vec<u32>>,
-    rare: BTreeMap<u32, Vec<usize>>,
+    /// By rank.
+    rare: Vec<Vec<usize>>,
 }
 
 impl<'a> Index<'a> {
-    fn build(texts: &'a [String]) -> Index<'a> {
+    /// Builds the index of normalised texts.
+    pub(super) fn build(texts: &'a [String]) -> Index<'a> {
+        let mut equal = HashMap::new();
+        for (place, text) in texts.iter().enumerate() {
+            equal.entry(text.as_str()).or_insert(place);
+        }
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         let sets: Vec<BTreeSet<&str>> = texts.iter().map(|text| text.split(' ').collect()).collect();
         sets.iter().flatten().for_each(|token| *counts.entry(token).or_default() += 1);
         let mut by_count: Vec<(u64, &str)> = counts.into_iter().map(|(token, count)| (count, token)).collect();
         by_count.sort_unstable();
-        let rank: BTreeMap<&str, u32> = by_count.into_iter().map(|(_, token)| token).zip(0..).collect();
+        let rank: HashMap<&str, u32> = by_count.into_iter().map(|(_, token)| token).zip(0..).collect();
         let mut ranked: Vec<Vec<u32>> = Vec::with_capacity(sets.len());
-        let mut rare: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        let mut rare: Vec<Vec<usize>> = vec![Vec::new(); rank.len()];
         for (place, set) in sets.iter().enumerate() {
             let mut tokens: Vec<u32> = set.iter().map(|token| rank[token]).collect();
             tokens.sort_unstable();
-            tokens[..prefix_len(tokens.len())].iter().for_each(|token| rare.entry(*token).or_default().push(place));
+            tokens[..prefix_len(tokens.len())].iter().for_each(|token| rare[*token as usize].push(place));
             ranked.push(tokens);
         }
-        Index { rank, sets: ranked, rare }
+        Index { equal, rank, sets: ranked, rare }
+    }
+
+    /// The first of the texts that is equal or nearly equal to `text`, and whether it is equal.
+    pub(super) fn find(&self, text: &str) -> Option<(usize, bool)> {
+        let equal = self.equal.get(text).map(|&place| (place, true));
+        equal.or_else(|| self.nearest(text).map(|place| (place, false)))
     }
 
     fn nearest(&self, text: &str) -> Option<usize> {
-        let set: BTreeSet<&str> = text.split(' ').collect();
-        // Tokens that no indexed text has come first: they are the rarest of all.
-        let unknown = set.iter().filter(|token| !self.rank.contains_key(**token)).count();
-        let mut tokens: Vec<u32> = set.iter().filter_map(|token| self.rank.get(token).copied()).collect();
+        let (mut tokens, mut unknown_words) = (Vec::new(), Vec::new());
+        for word in text.split(' ') {
+            match self.rank.get(word) {
+                Some(rank) => tokens.push(*rank),
+                None => unknown_words.push(word),
+            }
+        }
         tokens.sort_unstable();
-        let prefix = prefix_len(set.len()).saturating_sub(unknown).min(tokens.len());
+        tokens.dedup();
+        // Tokens that no indexed text has come first: they are the rarest of all.
+        unknown_words.sort_unstable();
+        unknown_words.dedup();
+        let unknown = unknown_words.len();
+        let prefix = prefix_len(tokens.len() + unknown).saturating_sub(unknown).min(tokens.len());
+        if prefix == 0 {
+            return None;
+        }
         let proposed: BTreeSet<usize> =
-            tokens[..prefix].iter().filter_map(|token| self.rare.get(token)).flatten().copied().collect();
+            tokens[..prefix].iter().filter_map(|token| self.rare.get(*token as usize)).flatten().copied().collect();
         proposed.into_iter().find(|&place| is_near(&tokens, unknown, &self.sets[place]))
     }
 }
@@ -99,6 +123,11 @@ const NEAR_TENTHS: usize = 9;
 mod tests {
     use super::*;
 
+    fn matches(texts: &[String], others: &[String]) -> Vec<Option<(usize, bool)>> {
+        let index = Index::build(others);
+        texts.iter().map(|text| index.find(text)).collect()
+    }
+
     fn normal(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| normalised(text)).collect()
     }
@@ -107,6 +136,16 @@ mod tests {
     fn case_space_and_punctuation_do_not_count() {
         assert_eq!(normalised("  Hello,\tWORLD!! 42 "), "hello world 42");
         assert_eq!(normalised(" ?! "), "?!");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn normalised_is_lower_case_words_joined_by_one_space(text in "[\\PC\\n]{0,20}[ A-Za-z0-9_.,İẞΣσ]{0,30}") {
+            let lower = text.to_lowercase();
+            let words: Vec<&str> = lower.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+            let expected = if words.is_empty() { text.trim().to_owned() } else { words.join(" ") };
+            proptest::prop_assert_eq!(normalised(&text), expected);
+        }
     }
 
     #[test]

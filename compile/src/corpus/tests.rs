@@ -135,6 +135,36 @@ fn a_split_by_hash_depends_on_the_rows_alone() {
 }
 
 #[test]
+fn no_number_of_threads_shows_and_a_check_says_what_a_load_says() {
+    let folder = Folder::new();
+    let texts: Vec<String> = (0..5000)
+        .map(|row| match row % 700 {
+            3 => format!("call 602-272-{row:04} about row {}", row / 2),
+            _ => format!("words of row {} and {}", row / 2, row / 2 % 13),
+        })
+        .collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let labels: Vec<&str> = (0..5000).map(|row| LABELS[row / 2 % 6]).collect();
+    let mut wanted = request(folder.rows("a.parquet", &texts, &labels));
+    (wanted.identifiers, wanted.cases) = (Identifiers::Allow, 40);
+    let facts = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let (corpus, checked) = (load(&wanted).unwrap(), check(&wanted).unwrap());
+            assert_eq!((&checked.train_sha256, &checked.eval_sha256), (&corpus.train_sha256, &corpus.eval_sha256));
+            assert_eq!((checked.train, checked.eval), (corpus.train.len() as u64, corpus.eval.len() as u64));
+            let said = (corpus.dropped, corpus.labels, corpus.scan.clone());
+            assert_eq!((checked.dropped, checked.labels, checked.scan), said);
+            (corpus.train, corpus.eval, corpus.dropped, corpus.scan)
+        })
+    };
+    let first = facts(1);
+    assert!(first.2.duplicates > 0 && first.3.total() > 0, "{:?}", first.2);
+    assert_eq!(facts(2), first);
+    assert_eq!(facts(3), first);
+}
+
+#[test]
 fn files_and_columns_that_do_not_fit_are_named() {
     let folder = Folder::new();
     refused(&request(folder.path("none.parquet")), "corpus_file_missing", 4, &["none.parquet"]);

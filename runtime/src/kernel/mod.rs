@@ -32,6 +32,7 @@ mod quantized;
 mod reduce;
 pub mod reference;
 mod rope;
+mod scores;
 mod softmax;
 mod spread;
 
@@ -49,6 +50,7 @@ pub use product::{BLOCK, PackedMatrix, product, product_transposed, weighted_row
 pub use quantized::{IntegerBits, QuantizedRows};
 pub use reduce::{LANES, dot, max, sum, sum_squares};
 pub use rope::{RopeScaling, RopeTable};
+pub use scores::scores;
 pub use softmax::softmax;
 pub use spread::alone;
 

@@ -6,12 +6,14 @@
 
 mod checksum;
 mod deidentify;
+mod filter;
 mod kind;
 mod pattern;
 mod scan;
 
 pub use deidentify::{Replacement, deidentify_file, deidentify_text};
 pub use kind::Kind;
+pub(super) use scan::{Found, Identified};
 pub use scan::{Located, Scan, ScanReport, scan_files};
 
 use pattern::{COMPILED, Match};
@@ -29,9 +31,13 @@ pub struct Finding {
 
 /// Finds the identifiers in `text`, in order, none overlapping. Replacement tags such as `[PHONE-3f9a1c20]` are no identifiers.
 pub fn scan_text(text: &str) -> Vec<Finding> {
-    let tags = tags(text);
+    let candidates = filter::candidates(text);
     let mut findings: Vec<Finding> = Vec::new();
-    for rule in COMPILED.iter() {
+    if !candidates.matched_any() {
+        return findings;
+    }
+    let tags = tags(text);
+    for rule in candidates.iter().filter_map(|place| COMPILED.get(place)) {
         let mut from = 0;
         // A match that fails its check must not hide one that begins inside it.
         while let Some(groups) = rule.pattern.captures_at(text, from) {

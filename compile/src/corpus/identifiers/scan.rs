@@ -7,8 +7,9 @@ use arrow::array::Array;
 use sha2::{Digest, Sha256};
 
 use super::super::error::CorpusError;
+use super::super::ordered::in_order;
 use super::super::row::hex;
-use super::super::table::Table;
+use super::super::table::{Table, TextBatch};
 use super::{Finding, Kind, mask_text, scan_text};
 
 /// One finding with its place.
@@ -77,18 +78,20 @@ impl Scan {
         Scan { counts, hash: Sha256::new_with_prefix(b"kolm findings 1\0"), first: None }
     }
 
-    /// Scans one cell, `file` being the file's number, and returns its findings.
-    pub fn text(&mut self, file: usize, path: &Path, row: u64, column: &str, text: &str) -> Vec<Finding> {
-        let findings = scan_text(text);
-        for finding in &findings {
-            *self.counts.entry(finding.kind).or_default() += 1;
-            let place = format!("{file},{row},{column},{},{},{}\n", finding.kind.name(), finding.start, finding.end);
-            self.hash.update(place.as_bytes());
-            if self.first.is_none() {
-                self.first = Some(located(path, row, column, text, finding));
-            }
-        }
-        findings
+    /// Scans one cell, `file` being the file's number.
+    pub fn text(&mut self, file: usize, path: &Path, row: u64, column: &str, text: &str) {
+        let mut identified = Identified::new(file, path);
+        identified.text(row, column, text);
+        identified.into_found().into_iter().for_each(|found| self.add(found));
+    }
+
+    /// Counts a finding; findings come in the order of their places.
+    pub(in crate::corpus) fn add(&mut self, found: Found) {
+        let Found { file, start, end, located } = found;
+        let Located { row, column, kind, .. } = &located;
+        *self.counts.entry(*kind).or_default() += 1;
+        self.hash.update(format!("{file},{row},{column},{},{start},{end}\n", kind.name()).as_bytes());
+        self.first.get_or_insert(located);
     }
 
     /// Ends the scan; the first finding comes with the report.
@@ -97,7 +100,41 @@ impl Scan {
     }
 }
 
-/// Scans `columns` (all text columns if `None`) of every file, telling each finding to `observe`. Null cells are skipped.
+/// A finding on its way into a scan.
+pub(in crate::corpus) struct Found {
+    file: usize,
+    start: usize,
+    end: usize,
+    /// What is told of it.
+    pub(in crate::corpus) located: Located,
+}
+
+/// The findings of some rows of one file, which may be looked at apart from the others.
+pub(in crate::corpus) struct Identified {
+    file: usize,
+    path: PathBuf,
+    found: Vec<Found>,
+}
+
+impl Identified {
+    pub(in crate::corpus) fn new(file: usize, path: &Path) -> Identified {
+        Identified { file, path: path.to_owned(), found: Vec::new() }
+    }
+
+    /// Scans one cell.
+    pub(in crate::corpus) fn text(&mut self, row: u64, column: &str, text: &str) {
+        for finding in scan_text(text) {
+            let located = located(&self.path, row, column, text, &finding);
+            self.found.push(Found { file: self.file, start: finding.start, end: finding.end, located });
+        }
+    }
+
+    pub(in crate::corpus) fn into_found(self) -> Vec<Found> {
+        self.found
+    }
+}
+
+/// Scans `columns` (all text columns if `None`) of every file, telling each finding to `observe`, in file order. Null cells are skipped.
 ///
 /// # Errors
 /// [`CorpusError`] if a file is missing, unreadable, no parquet file, or lacks a column.
@@ -115,19 +152,26 @@ pub fn scan_files(
         if names.is_empty() {
             continue;
         }
-        for batch in table.read_text(&names)? {
+        let look = |batch: Result<TextBatch, CorpusError>| -> Result<_, CorpusError> {
             let batch = batch?;
+            let mut identified = Identified::new(file, path);
             for place in 0..batch.row_count() {
-                let row = batch.first_row + place as u64;
-                for (name, cells) in names.iter().zip(&batch.columns).filter(|(_, cells)| cells.is_valid(place)) {
-                    let text = cells.value(place);
-                    for finding in scan.text(file, path, row, name, text) {
-                        observe(&located(path, row, name, text, &finding));
-                    }
-                }
+                let cells = names.iter().zip(&batch.columns).filter(|(_, cells)| cells.is_valid(place));
+                cells.for_each(|(name, cells)| {
+                    identified.text(batch.first_row + place as u64, name, cells.value(place))
+                });
             }
-            rows += batch.row_count() as u64;
-        }
+            Ok((identified, batch.row_count()))
+        };
+        in_order(table.read_text(&names)?, look, |looked| {
+            let (identified, row_count) = looked?;
+            for found in identified.into_found() {
+                observe(&found.located);
+                scan.add(found);
+            }
+            rows += row_count as u64;
+            Ok(())
+        })?;
     }
     Ok(scan.finish(rows).0)
 }
