@@ -58,7 +58,9 @@ fn prompt(text: &str, bits: u64, row: u64) -> String {
     let (one, two, three, four) = (word(0), word(1), word(2), word(3));
     match row % 10_000 {
         7 => format!("{text} Call 602-272-{:04} {one}.", row % 9000),
-        _ if row % 2 == 0 => format!("{text} {one} {two} {three} {four}, {} of {} pages", bits >> 56, row % 1_000),
+        _ if row.is_multiple_of(2) => {
+            format!("{text} {one} {two} {three} {four}, {} of {} pages", bits >> 56, row % 1_000)
+        }
         _ => format!("{text} {one} {two} {three} {four} {} {}", letters(bits >> 30), letters(row)),
     }
 }
