@@ -36,9 +36,8 @@ pub fn main() -> ExitCode {
                 // As kolm's: a result that is a refusal. A closed pipe has nobody to tell.
                 let told = json!({ "code": error.code(), "message": error.to_string(), "hint": error.hint() });
                 let _ = kolm_compile::cli::print_json(&json!({ "exit": error.exit() as u8, "error": told }));
-            } else {
-                eprintln!("error[{}]: {error}", error.code());
             }
+            eprintln!("error[{}]: {error}", error.code());
             if let Some(hint) = error.hint() {
                 eprintln!("hint: {hint}");
             }
