@@ -232,7 +232,8 @@ fn a_refusal_is_json_where_json_was_asked_for() {
     let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, told["exit"].as_i64()), (1, Some(1)), "{stdout}{stderr}");
     assert_eq!(told["error"]["code"], "corpus_file_extra");
-    assert!(told["error"]["message"].as_str().is_some_and(|text| !text.is_empty()) && !stderr.contains("error["));
+    assert!(told["error"]["message"].as_str().is_some_and(|text| !text.is_empty()));
+    assert!(stderr.starts_with("error[corpus_file_extra]: "), "{stderr}");
 }
 
 #[test]
