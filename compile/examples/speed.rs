@@ -1,7 +1,8 @@
 //! One measurement of ours for `ci/bench-peers`, printed as one JSON line:
-//! `speed product M K N | decode MODEL | prefill MODEL | train MODEL`.
+//! `speed product M K N | decode MODEL | prefill MODEL | prompt MODEL | train MODEL`.
 //!
-//! What is measured is what `ci/peers/torch_speed.py` measures: the same model files, token counts and batches. `value` is a rate in
+//! What is measured is what `ci/peers/torch_speed.py` and `ci/peers/llama_speed.py` measure: the same model files, token counts and
+//! batches. `value` is a rate in
 //! `unit`, the median of the repetitions; `peak_mb` the process's greatest resident memory.
 
 use std::path::Path;
@@ -20,8 +21,9 @@ fn main() -> anyhow::Result<()> {
         ["product", m, k, n] => (product_rate(level, m.parse()?, k.parse()?, n.parse()?), "GFLOP/s"),
         ["decode", model] => (decode(level, Path::new(model))?, "tokens/s"),
         ["prefill", model] => (prefill(level, Path::new(model))?, "tokens/s"),
+        ["prompt", model] => (prompt(level, Path::new(model))?, "tokens/s"),
         ["train", model] => (train(level, Path::new(model))?, "tokens/s"),
-        _ => anyhow::bail!("expected product M K N, decode MODEL, prefill MODEL or train MODEL"),
+        _ => anyhow::bail!("expected product M K N, decode MODEL, prefill MODEL, prompt MODEL or train MODEL"),
     };
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak =
@@ -82,18 +84,27 @@ fn decode(level: Level, model: &Path) -> anyhow::Result<f64> {
 
 /// 16 sequences of 128 tokens, the logits of the last of each.
 fn prefill(level: Level, model: &Path) -> anyhow::Result<f64> {
-    let decoder = Decoder::load(level, &ModelSource::folder(model)?)?;
-    let all = tokens(&decoder, 16 * 128);
+    prompts(&Decoder::load(level, &ModelSource::folder(model)?)?, 16, 128)
+}
+
+/// One sequence of 512 tokens, the logits of its last.
+fn prompt(level: Level, model: &Path) -> anyhow::Result<f64> {
+    prompts(&Decoder::load(level, &ModelSource::folder(model)?)?, 1, 512)
+}
+
+/// `count` sequences of `length` tokens in one call, the logits of the last of each.
+fn prompts(decoder: &Decoder, count: usize, length: usize) -> anyhow::Result<f64> {
+    let all = tokens(decoder, count * length);
     let width = decoder.config.hidden;
     let mut fault = None;
     let seconds = median_seconds(|| {
-        let mut caches: Vec<_> = (0..16).map(|_| decoder.new_cache(128)).collect();
+        let mut caches: Vec<_> = (0..count).map(|_| decoder.new_cache(length)).collect();
         let mut steps: Vec<_> =
-            all.chunks(128).zip(&mut caches).map(|(tokens, cache)| Step { tokens, cache }).collect();
+            all.chunks(length).zip(&mut caches).map(|(tokens, cache)| Step { tokens, cache }).collect();
         match decoder.forward(None, &mut steps) {
             Ok(rows) => {
                 let last: Vec<f32> =
-                    rows.chunks_exact(128 * width).flat_map(|rows| &rows[127 * width..]).copied().collect();
+                    rows.chunks_exact(length * width).flat_map(|rows| &rows[(length - 1) * width..]).copied().collect();
                 std::hint::black_box(decoder.logits(&last));
             }
             Err(error) => fault = Some(error),
@@ -101,7 +112,7 @@ fn prefill(level: Level, model: &Path) -> anyhow::Result<f64> {
     });
     match fault {
         Some(error) => Err(error.into()),
-        None => Ok((16 * 128) as f64 / seconds),
+        None => Ok((count * length) as f64 / seconds),
     }
 }
 

@@ -5,7 +5,6 @@
 //! of examples in flight can show in a result. NUMERICS.md, "Training", clauses T2 to T7.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -204,15 +203,7 @@ fn batch_gradient<O: Objective>(
         }
     };
     for some in batch.chunks(in_flight) {
-        // As long as every thread has an example of its own, each keeps to it; the rest are spread over all.
-        let threads = rayon::current_num_threads();
-        let (begun, apart) = (AtomicUsize::new(0), some.len() / threads * threads);
-        let one = |&example: &usize| {
-            let gradient = || objective.gradient(&ready, example, detail);
-            if begun.fetch_add(1, Ordering::Relaxed) < apart { kernel::alone(gradient) } else { gradient() }
-        };
-        let gradients: Vec<_> = some.par_iter().with_max_len(1).map(one).collect();
-        for gradient in gradients {
+        for gradient in kernel::side_by_side(some.to_vec(), |example| objective.gradient(&ready, example, detail)) {
             let mut gradient = gradient?;
             let mut recorded = std::mem::take(&mut gradient.recorded);
             if detail.is_some() {

@@ -20,6 +20,8 @@ pub(crate) trait Lanes: Copy {
     fn load(self, from: &[f32]) -> Self::Vector;
     /// Stores to the first `WIDTH` places.
     fn store(self, value: Self::Vector, to: &mut [f32]);
+    /// Computes `a * b`.
+    fn multiply(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Computes `a * b + c`, rounded once.
     fn fma(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// Sees values as vectors; what is left over at the end is not seen.
@@ -28,7 +30,12 @@ pub(crate) trait Lanes: Copy {
     fn words(from: &[u32]) -> &[Self::Words];
     /// Widens two bf16 values of each word: first those of the low halves, then those of the high halves.
     fn widen_bf16(self, words: Self::Words) -> [Self::Vector; 2];
+    /// Takes `BITS` bits (at most 8) of each word, from bit `from` on, as the integer `stored - 2^(BITS - 1)`.
+    fn integers<const BITS: u32>(self, words: Self::Words, from: u32) -> Self::Vector;
 }
+
+/// 2²³: with a small integer in its low bits, the f32 of that many more.
+const INTEGER_BASE: f32 = 8_388_608.0;
 
 /// Eight values, each operation in software; the compiler spreads them over whatever the target has.
 #[derive(Clone, Copy)]
@@ -58,6 +65,11 @@ impl Lanes for SoftwareLanes {
     }
 
     #[inline(always)]
+    fn multiply(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|lane| a[lane] * b[lane])
+    }
+
+    #[inline(always)]
     fn fma(self, a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
         let mut out = c;
         for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
@@ -79,6 +91,12 @@ impl Lanes for SoftwareLanes {
     #[inline(always)]
     fn widen_bf16(self, words: [u32; 8]) -> [[f32; 8]; 2] {
         [words.map(|word| f32::from_bits(word << 16)), words.map(|word| f32::from_bits(word & 0xffff_0000))]
+    }
+
+    #[inline(always)]
+    fn integers<const BITS: u32>(self, words: [u32; 8], from: u32) -> [f32; 8] {
+        let (mask, half) = const { ((1 << BITS) - 1, (1 << (BITS - 1)) as f32) };
+        words.map(|word| f32::from_bits(word >> from & mask | INTEGER_BASE.to_bits()) - (INTEGER_BASE + half))
     }
 }
 
@@ -108,6 +126,11 @@ impl<S: pulp::Simd> Lanes for VectorLanes<S> {
     }
 
     #[inline(always)]
+    fn multiply(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.mul_f32s(a, b)
+    }
+
+    #[inline(always)]
     fn fma(self, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
         self.0.mul_add_f32s(a, b, c)
     }
@@ -127,5 +150,13 @@ impl<S: pulp::Simd> Lanes for VectorLanes<S> {
         let low = self.0.wrapping_dyn_shl_u32s(words, self.0.splat_u32s(16));
         let high = self.0.and_u32s(words, self.0.splat_u32s(0xffff_0000));
         [self.0.transmute_f32s_u32s(low), self.0.transmute_f32s_u32s(high)]
+    }
+    #[inline(always)]
+    fn integers<const BITS: u32>(self, words: S::u32s, from: u32) -> S::f32s {
+        let (mask, half) = const { ((1 << BITS) - 1, (1 << (BITS - 1)) as f32) };
+        let shifted = self.0.wrapping_dyn_shr_u32s(words, self.0.splat_u32s(from));
+        let stored = if from + BITS == u32::BITS { shifted } else { self.0.and_u32s(shifted, self.0.splat_u32s(mask)) };
+        let based = self.0.or_u32s(stored, self.0.splat_u32s(INTEGER_BASE.to_bits()));
+        self.0.sub_f32s(self.0.transmute_f32s_u32s(based), self.0.splat_f32s(INTEGER_BASE + half))
     }
 }

@@ -52,7 +52,7 @@ pub use reduce::{LANES, dot, max, sum, sum_squares};
 pub use rope::{RopeScaling, RopeTable};
 pub use scores::scores;
 pub use softmax::softmax;
-pub use spread::alone;
+pub use spread::{alone, side_by_side};
 
 /// Why a kernel level cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

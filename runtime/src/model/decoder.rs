@@ -134,6 +134,23 @@ impl Decoder {
             self.check_length(step.cache.len() + step.tokens.len(), step.cache.capacity)?;
             hidden.extend_from_slice(&self.embed(step.tokens)?);
         }
+        let width = self.config.hidden;
+        let mut groups = Vec::new();
+        let (mut rest, mut rows) = (steps, hidden.as_mut_slice());
+        for (count, tokens) in groups_of(rest.iter().map(|step| step.tokens.len())) {
+            let (some, others) = rest.split_at_mut(count);
+            let (part, below) = rows.split_at_mut(tokens * width);
+            (rest, rows) = (others, below);
+            groups.push((some, part));
+        }
+        kernel::side_by_side(groups, |(steps, hidden)| self.through_blocks(adapter, steps, hidden));
+        let mut normed = vec![0.0; hidden.len()];
+        kernel::rms_norm(self.level, &hidden, &self.final_norm, self.config.rms_eps, &mut normed);
+        Ok(normed)
+    }
+
+    /// Takes the rows of all steps through every block, in place.
+    fn through_blocks(&self, adapter: Option<&Adapter>, steps: &mut [Step<'_>], hidden: &mut [f32]) {
         for (layer, block) in self.blocks.iter().enumerate() {
             let lora = adapter.and_then(|adapter| adapter.layers.get(layer));
             let mut segments: Vec<SegmentKv<'_>> = steps
@@ -143,11 +160,8 @@ impl Decoder {
                     step.cache.layers.get_mut(layer).map(|kv| SegmentKv { tokens, kv })
                 })
                 .collect();
-            block.forward(self.level, &self.config, &self.rope, lora, &mut hidden, &mut segments, None);
+            block.forward(self.level, &self.config, &self.rope, lora, hidden, &mut segments, None);
         }
-        let mut normed = vec![0.0; hidden.len()];
-        kernel::rms_norm(self.level, &hidden, &self.final_norm, self.config.rms_eps, &mut normed);
-        Ok(normed)
     }
 
     /// Embedding rows of a sequence, `[T, C]`.
@@ -223,3 +237,19 @@ impl Decoder {
         if found <= limit { Ok(()) } else { Err(ModelError::SequenceTooLong { found, limit }) }
     }
 }
+
+/// Cuts steps of so many tokens into groups of successive ones, each some [`GROUP_TOKENS`] or a single step: how many steps, and how many
+/// tokens in all. What a group computes between two layers then stays near the core that takes it through all layers.
+fn groups_of(tokens: impl Iterator<Item = usize>) -> Vec<(usize, usize)> {
+    let mut groups: Vec<(usize, usize)> = Vec::new();
+    for tokens in tokens {
+        match groups.last_mut() {
+            Some((count, sum)) if *sum + tokens <= GROUP_TOKENS => (*count, *sum) = (*count + 1, *sum + tokens),
+            _ => groups.push((1, tokens)),
+        }
+    }
+    groups
+}
+
+/// Enough rows that reading a layer's weights again for each group costs little.
+const GROUP_TOKENS: usize = 256;

@@ -1,11 +1,13 @@
-//! Panels of small integers with scales, widened block by block into the values they mean.
+//! Panels of small integers with scales.
 //!
-//! A panel keeps its integers in the order in which the inner loop walks: `C` columns for each k, four-bit ones as columns j and
-//! `j + C / 2` in one byte. Each value is the one product `scale · q`, so a product over these panels has the bits of the product over
-//! the same matrix in f32.
+//! A panel keeps its integers in the order in which the inner loop walks: a vector of words holds, for two (eight bits) or four (four
+//! bits) successive k, both vectors of columns. Each value is the one product `scale · q`, so a product over these panels has the bits
+//! of the product over the same matrix in f32.
 
 use rayon::prelude::*;
 
+use super::storage::{F32Rows, RightBlocks, RightSums};
+use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
 use crate::kernel::quantized::{IntegerBits, QuantizedRows};
 
@@ -14,8 +16,8 @@ use crate::kernel::quantized::{IntegerBits, QuantizedRows};
 pub(super) struct IntegerPanels {
     bits: IntegerBits,
     scales: Scales,
-    /// `[panel, k, C]` integers.
-    integers: Vec<u8>,
+    /// `[panel, ⌈k / rows_per_word⌉, C / 2]`; see [`place`].
+    words: Vec<u32>,
     /// Along k: `[panel, k / group, C]`. Across: `[panel, k, C / run]`.
     values: Vec<f32>,
     k: usize,
@@ -34,9 +36,9 @@ impl IntegerPanels {
     pub(super) fn of_columns(level: Level, rows: &QuantizedRows) -> Self {
         let (columns, k, group) = (level.panel_columns(), rows.columns, rows.group);
         let panels = rows.rows.div_ceil(columns);
-        let mut integers = vec![0; panels * rows.bits.len_bytes(columns * k)];
+        let mut words = vec![0; panels * panel_words(rows.bits, columns, k)];
         let mut values = vec![0.0; panels * columns * (k / group)];
-        let parts = integers.par_chunks_mut(rows.bits.len_bytes(columns * k).max(1));
+        let parts = words.par_chunks_mut(panel_words(rows.bits, columns, k).max(1));
         parts.zip(values.par_chunks_mut((columns * (k / group)).max(1))).enumerate().for_each(
             |(panel, (out, scales))| {
                 let first = panel * columns;
@@ -52,7 +54,7 @@ impl IntegerPanels {
                 }
             },
         );
-        Self { bits: rows.bits, scales: Scales::Along { group }, integers, values, k }
+        Self { bits: rows.bits, scales: Scales::Along { group }, words, values, k }
     }
 
     /// Panels of `rows` `[K, N]`, groups along the columns.
@@ -60,9 +62,9 @@ impl IntegerPanels {
         let (columns, k, n) = (level.panel_columns(), rows.rows, rows.columns);
         let run = rows.group.min(columns);
         let (panels, runs) = (n.div_ceil(columns), columns / run);
-        let mut integers = vec![0; panels * rows.bits.len_bytes(columns * k)];
+        let mut words = vec![0; panels * panel_words(rows.bits, columns, k)];
         let mut values = vec![0.0; panels * k * runs];
-        let parts = integers.par_chunks_mut(rows.bits.len_bytes(columns * k).max(1));
+        let parts = words.par_chunks_mut(panel_words(rows.bits, columns, k).max(1));
         parts.zip(values.par_chunks_mut((k * runs).max(1))).enumerate().for_each(|(panel, (out, scales))| {
             let first = panel * columns;
             let width = columns.min(n - first);
@@ -75,102 +77,186 @@ impl IntegerPanels {
                 }
             }
         });
-        Self { bits: rows.bits, scales: Scales::Across { run }, integers, values, k }
+        Self { bits: rows.bits, scales: Scales::Across { run }, words, values, k }
     }
 
     /// Bytes held.
     pub(super) fn len_bytes(&self) -> usize {
-        self.integers.len() + 4 * self.values.len()
+        4 * (self.words.len() + self.values.len())
     }
 
     /// The values of one column, of panels `width` columns wide.
     pub(super) fn column(&self, width: usize, column: usize) -> Vec<f32> {
-        let (panel, place) = (column / width, column % width);
+        let (panel, column) = (column / width, column % width);
+        let words = &self.words[panel * panel_words(self.bits, width, self.k)..];
         let integer = |k: usize| {
-            let row = &self.integers[(panel * self.k + k) * self.bits.len_bytes(width)..];
-            match self.bits {
-                IntegerBits::Eight => f32::from(row[place].cast_signed()),
-                IntegerBits::Four => {
-                    (i32::from(row[place % (width / 2)] >> (4 * (place / (width / 2))) & 15) - 8) as f32
-                }
-            }
+            let (word, from) = place(self.bits, width, k, column);
+            let count = bit_count(self.bits);
+            (words[word] >> from & ((1 << count) - 1)) as f32 - (1 << (count - 1)) as f32
         };
         let scale = |k: usize| match self.scales {
-            Scales::Along { group } => self.values[(panel * (self.k / group) + k / group) * width + place],
-            Scales::Across { run } => self.values[(panel * self.k + k) * (width / run) + place / run],
+            Scales::Along { group } => self.values[(panel * (self.k / group) + k / group) * width + column],
+            Scales::Across { run } => self.values[(panel * self.k + k) * (width / run) + column / run],
         };
         (0..self.k).map(|k| scale(k) * integer(k)).collect()
     }
 
-    /// The values of the rows `k..k + out.len()` of one panel.
+    /// Whether few rows can pass the panels as they are: one scale then serves a column for many k.
+    pub(super) fn along(&self) -> bool {
+        matches!(self.scales, Scales::Along { .. })
+    }
+
+    /// The values of the rows `k..k + out.len()` of one panel, `k` a multiple of a block. `ROWS` of them stand in a word.
     #[inline(always)]
-    pub(super) fn widen<const C: usize>(&self, panel: usize, k: usize, out: &mut [[f32; C]]) {
-        let row_len = self.bits.len_bytes(C);
-        let integers = &self.integers[(panel * self.k + k) * row_len..][..out.len() * row_len];
+    fn widen<L: Lanes, const BITS: u32, const ROWS: usize, const C: usize>(
+        &self,
+        lanes: L,
+        panel: usize,
+        k: usize,
+        out: &mut [[f32; C]],
+    ) {
+        let words = &L::words(&self.words)[panel * self.k.div_ceil(ROWS) + k / ROWS..];
+        let value = |words, scales: [L::Vector; 2], row: usize, v: usize| {
+            lanes.multiply(scales[v], lanes.integers::<BITS>(words, BITS * (2 * row + v) as u32))
+        };
         match self.scales {
             Scales::Along { group } => {
-                let (scales, _) = self.values.as_chunks::<C>();
-                let scales = &scales[panel * (self.k / group) + k / group..];
-                let parts = out.chunks_mut(group).zip(integers.chunks(group * row_len));
-                for ((out, integers), scales) in parts.zip(scales) {
-                    match self.bits {
-                        IntegerBits::Eight => along_eight(out, integers, scales),
-                        IntegerBits::Four => along_four(out, integers, scales),
+                let scales = &L::vectors(&self.values).as_chunks().0[panel * (self.k / group) + k / group..];
+                for ((out, words), scales) in out.chunks_mut(group).zip(words.chunks(group / ROWS)).zip(scales) {
+                    for (out, words) in out.as_chunks_mut::<ROWS>().0.iter_mut().zip(words) {
+                        for row in 0..ROWS {
+                            for v in 0..2 {
+                                lanes.store(value(*words, *scales, row, v), &mut out[row][v * L::WIDTH..]);
+                            }
+                        }
                     }
                 }
             }
             Scales::Across { run } => {
                 let runs = C / run;
-                let scales = &self.values[(panel * self.k + k) * runs..][..out.len() * runs];
-                for ((out, integers), scales) in
-                    out.iter_mut().zip(integers.chunks_exact(row_len)).zip(scales.chunks_exact(runs))
-                {
-                    let mut wide = [1.0; C];
+                let scales = self.values[(panel * self.k + k) * runs..].chunks_exact(runs);
+                for (row, (out, scales)) in out.iter_mut().zip(scales).enumerate() {
+                    let mut wide = [0.0; C];
                     for (wide, scale) in wide.chunks_exact_mut(run).zip(scales) {
                         wide.fill(*scale);
                     }
-                    match self.bits {
-                        IntegerBits::Eight => along_eight(std::slice::from_mut(out), integers, &wide),
-                        IntegerBits::Four => along_four(std::slice::from_mut(out), integers, &wide),
+                    let scales = [lanes.load(&wide), lanes.load(&wide[L::WIDTH..])];
+                    for v in 0..2 {
+                        lanes.store(value(words[row / ROWS], scales, row % ROWS, v), &mut out[v * L::WIDTH..]);
                     }
+                }
+            }
+        }
+    }
+
+    /// Chains `R` rows over one block of `P` panels whose scales lie along k, each value made in registers where it is used.
+    #[inline(always)]
+    fn tile<L: Lanes, const BITS: u32, const ROWS: usize, const R: usize, const C: usize, const P: usize>(
+        &self,
+        lanes: L,
+        a: &[[f32; R]],
+        panel: usize,
+        k: usize,
+        out: &mut [[[f32; C]; P]; R],
+    ) {
+        let Scales::Along { group } = self.scales else { unreachable!("only panels that are `along` come here") };
+        let (all, _) = L::vectors(&self.values).as_chunks::<2>();
+        let (words_each, scales_each) = (self.k / ROWS, self.k / group);
+        let words: [&[L::Words]; P] =
+            std::array::from_fn(|p| &L::words(&self.words)[(panel + p) * words_each + k / ROWS..][..a.len() / ROWS]);
+        let scales: [&[[L::Vector; 2]]; P] =
+            std::array::from_fn(|p| &all[(panel + p) * scales_each + k / group..][..a.len() / group]);
+        let mut sums = [[[lanes.splat(0.0); 2]; P]; R];
+        for (g, a) in a.chunks_exact(group).enumerate() {
+            let scales: [[L::Vector; 2]; P] = std::array::from_fn(|p| scales[p][g]);
+            let words: [&[L::Words]; P] = std::array::from_fn(|p| &words[p][g * (group / ROWS)..][..group / ROWS]);
+            for (at, a) in a.as_chunks::<ROWS>().0.iter().enumerate().take(group / ROWS) {
+                let words: [L::Words; P] = std::array::from_fn(|p| words[p][at]);
+                for row in 0..ROWS {
+                    for p in 0..P {
+                        for v in 0..2 {
+                            let q = lanes.integers::<BITS>(words[p], BITS * (2 * row + v) as u32);
+                            let x = lanes.multiply(scales[p][v], q);
+                            for r in 0..R {
+                                sums[r][p][v] = lanes.fma(lanes.splat(a[row][r]), x, sums[r][p][v]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            for p in 0..P {
+                for v in 0..2 {
+                    lanes.store(sums[r][p][v], &mut out[r][p][v * L::WIDTH..]);
                 }
             }
         }
     }
 }
 
-#[inline(always)]
-fn along_eight<const C: usize>(out: &mut [[f32; C]], integers: &[u8], scales: &[f32; C]) {
-    let (integers, _) = integers.as_chunks::<C>();
-    for (out, integers) in out.iter_mut().zip(integers) {
-        for column in 0..C {
-            out[column] = scales[column] * f32::from(integers[column] as i8);
+impl<L: Lanes> RightBlocks<L> for &IntegerPanels {
+    #[inline(always)]
+    fn block<'r, const C: usize>(
+        self,
+        lanes: L,
+        panel: usize,
+        k: usize,
+        len: usize,
+        room: &'r mut [f32],
+    ) -> F32Rows<'r, L>
+    where
+        Self: 'r,
+    {
+        let out = &mut room.as_chunks_mut::<C>().0[..len];
+        match self.bits {
+            IntegerBits::Eight => self.widen::<L, 8, 2, C>(lanes, panel, k, out),
+            IntegerBits::Four => self.widen::<L, 4, 4, C>(lanes, panel, k, out),
+        }
+        F32Rows(&L::vectors(room).as_chunks().0[..len])
+    }
+}
+
+impl<L: Lanes> RightSums<L> for &IntegerPanels {
+    #[inline(always)]
+    fn sums<const R: usize, const C: usize, const P: usize>(
+        self,
+        lanes: L,
+        a: &[[f32; R]],
+        panel: usize,
+        k: usize,
+        out: &mut [[[f32; C]; P]; R],
+    ) {
+        match self.bits {
+            IntegerBits::Eight => self.tile::<L, 8, 2, R, C, P>(lanes, a, panel, k, out),
+            IntegerBits::Four => self.tile::<L, 4, 4, R, C, P>(lanes, a, panel, k, out),
         }
     }
 }
 
-#[inline(always)]
-fn along_four<const C: usize>(out: &mut [[f32; C]], integers: &[u8], scales: &[f32; C]) {
-    let half = const { C / 2 };
-    for (out, integers) in out.iter_mut().zip(integers.chunks_exact(half)) {
-        let (low, high) = out.split_at_mut(half);
-        let (low_scales, high_scales) = scales.split_at(half);
-        for (((low, high), byte), (low_scale, high_scale)) in
-            low.iter_mut().zip(high).zip(integers).zip(low_scales.iter().zip(high_scales))
-        {
-            *low = low_scale * (i32::from(byte & 15) - 8) as f32;
-            *high = high_scale * (i32::from(byte >> 4) - 8) as f32;
-        }
-    }
-}
-
-/// Puts one integer into the panel that begins at `out`.
-fn put(bits: IntegerBits, columns: usize, out: &mut [u8], k: usize, column: usize, q: i8) {
+fn bit_count(bits: IntegerBits) -> usize {
     match bits {
-        IntegerBits::Eight => out[k * columns + column] = q.cast_unsigned(),
-        IntegerBits::Four => {
-            let half = columns / 2;
-            out[k * half + column % half] |= (q + 8).cast_unsigned() << (4 * (column / half));
-        }
+        IntegerBits::Eight => 8,
+        IntegerBits::Four => 4,
     }
+}
+
+/// Words of a panel of `columns` columns.
+fn panel_words(bits: IntegerBits, columns: usize, k: usize) -> usize {
+    (k * columns * bit_count(bits)).div_ceil(columns / 2 * 32) * (columns / 2)
+}
+
+/// Where an integer stands in its panel: which word, from which bit on.
+fn place(bits: IntegerBits, columns: usize, k: usize, column: usize) -> (usize, usize) {
+    let (half, count) = (columns / 2, bit_count(bits));
+    let in_vector = 2 * k + column / half;
+    let per_word = 32 / count;
+    (in_vector / per_word * half + column % half, in_vector % per_word * count)
+}
+
+/// Puts one integer into the panel that begins at `out`, stored as its distance from the least one.
+fn put(bits: IntegerBits, columns: usize, out: &mut [u32], k: usize, column: usize, q: i8) {
+    let (word, from) = place(bits, columns, k, column);
+    // never negative: q is at least the least integer of so many bits
+    out[word] |= ((i32::from(q) + (1 << (bit_count(bits) - 1))) as u32) << from;
 }

@@ -6,7 +6,7 @@
 //! shows: each output adds its blocks in ascending order.
 
 use super::integers::IntegerPanels;
-use super::storage::{F32Rows, PackedMatrix, RightBlocks, RightRows, Rows, Visitor};
+use super::storage::{F32Rows, PackedMatrix, RightBlocks, RightRows, RightSums, Rows, Visitor};
 use super::tile::tile;
 use super::{BLOCK, Left};
 use crate::kernel::lanes::Lanes;
@@ -68,9 +68,9 @@ impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<'_,
     {
         let Shape { run, lanes } = self;
         match run.task.out.len() {
-            1 => few::<L, B, 1, COLUMNS, 4>(lanes, run, b),
-            2 => few::<L, B, 2, COLUMNS, 2>(lanes, run, b),
-            3 => few::<L, B, 3, COLUMNS, 2>(lanes, run, b),
+            1 => few::<L, _, 1, COLUMNS, 4>(lanes, run, b),
+            2 => few::<L, _, 2, COLUMNS, 2>(lanes, run, b),
+            3 => few::<L, _, 3, COLUMNS, 2>(lanes, run, b),
             _ => many::<L, _, ROWS, COLUMNS>(lanes, run, b),
         }
     }
@@ -79,9 +79,9 @@ impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<'_,
     fn integers(self, b: &IntegerPanels) {
         let Shape { run, lanes } = self;
         match run.task.out.len() {
-            1 => many::<L, _, 1, COLUMNS>(lanes, run, b),
-            2 => many::<L, _, 2, COLUMNS>(lanes, run, b),
-            3 => many::<L, _, 3, COLUMNS>(lanes, run, b),
+            1 if b.along() => few::<L, _, 1, COLUMNS, 2>(lanes, run, b),
+            2 if b.along() => few::<L, _, 2, COLUMNS, 2>(lanes, run, b),
+            3 if b.along() => few::<L, _, 3, COLUMNS, 1>(lanes, run, b),
             _ => many::<L, _, ROWS, COLUMNS>(lanes, run, b),
         }
     }
@@ -89,7 +89,7 @@ impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<'_,
 
 /// Multiplies `R` rows, `P` panels side by side.
 #[inline(always)]
-fn few<L: Lanes, B: RightRows<L>, const R: usize, const C: usize, const P: usize>(lanes: L, run: Run<'_>, b: Rows<B>) {
+fn few<L: Lanes, B: RightSums<L>, const R: usize, const C: usize, const P: usize>(lanes: L, run: Run<'_>, b: B) {
     let Run { task: Task { a, first_row, b: matrix, first_panel, mut out }, scratch } = run;
     let depth = matrix.k();
     let left = &mut scratch.left;
@@ -102,11 +102,15 @@ fn few<L: Lanes, B: RightRows<L>, const R: usize, const C: usize, const P: usize
     while panel < panels {
         let side_by_side = if panel + P <= panels { P } else { 1 };
         for (block, a) in left.chunks(BLOCK).enumerate() {
-            let rows = |p: usize| b.part(first_panel + panel + p, block * BLOCK, a.len());
+            let (from, first) = (first_panel + panel, block == 0);
             if side_by_side == P {
-                chain::<L, B, R, C, P>(lanes, a, std::array::from_fn(rows), &mut out, panel * C, block == 0);
+                let mut sums = [[[0.0f32; C]; P]; R];
+                b.sums(lanes, a, from, block * BLOCK, &mut sums);
+                settle(&sums, &mut out, panel * C, first);
             } else {
-                chain::<L, B, R, C, 1>(lanes, a, [rows(0)], &mut out, panel * C, block == 0);
+                let mut sums = [[[0.0f32; C]; 1]; R];
+                b.sums(lanes, a, from, block * BLOCK, &mut sums);
+                settle(&sums, &mut out, panel * C, first);
             }
         }
         panel += side_by_side;
@@ -159,22 +163,20 @@ fn column<L: Lanes, const R: usize, const C: usize>(
     first: bool,
 ) {
     for (a, out) in packed.chunks_exact(R * len).zip(out.chunks_mut(R)) {
-        chain::<L, _, R, C, 1>(lanes, a.as_chunks::<R>().0, [b], out, column, first);
+        let mut sums = [[[0.0f32; C]; 1]; R];
+        tile(lanes, a.as_chunks::<R>().0, [b], &mut sums);
+        settle(&sums, out, column, first);
     }
 }
 
-/// Chains `R` rows over one block of `P` panels and puts the sums into (`first`) or adds them onto the outputs from `column` on.
+/// Puts the sums of one block of k and `P` panels into (`first`) or adds them onto the outputs from `column` on.
 #[inline(always)]
-fn chain<L: Lanes, B: RightRows<L>, const R: usize, const C: usize, const P: usize>(
-    lanes: L,
-    a: &[[f32; R]],
-    b: [B; P],
+fn settle<const R: usize, const C: usize, const P: usize>(
+    sums: &[[[f32; C]; P]; R],
     out: &mut [&mut [f32]],
     column: usize,
     first: bool,
 ) {
-    let mut sums = [[[0.0f32; C]; P]; R];
-    tile(lanes, a, b, &mut sums);
     for (sums, out) in sums.iter().zip(out) {
         let to = out.len().min(column + P * C);
         // Whole panels have a length the compiler knows: then a row is a few vector moves, not a call.

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::BLOCK;
 use super::integers::IntegerPanels;
+use super::tile::tile;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
 use crate::kernel::quantized::QuantizedRows;
@@ -179,7 +180,7 @@ pub(super) trait Visitor<L: Lanes> {
     fn rows<B: RightRows<L>>(self, panels: Rows<B>)
     where
         Rows<B>: RightBlocks<L>;
-    /// Panels that are widened first.
+    /// Panels of integers.
     fn integers(self, panels: &IntegerPanels);
 }
 
@@ -249,14 +250,30 @@ impl<L: Lanes> RightBlocks<L> for Rows<Bf16Rows<'_, L>> {
     }
 }
 
-impl<L: Lanes> RightBlocks<L> for &IntegerPanels {
+/// Panels that few rows pass side by side.
+pub(super) trait RightSums<L: Lanes>: Copy {
+    /// Chains `R` rows over the block from `k` on of `P` panels from `panel` on; the sums go to `out`.
+    fn sums<const R: usize, const C: usize, const P: usize>(
+        self,
+        lanes: L,
+        a: &[[f32; R]],
+        panel: usize,
+        k: usize,
+        out: &mut [[[f32; C]; P]; R],
+    );
+}
+
+impl<L: Lanes, B: RightRows<L>> RightSums<L> for Rows<B> {
     #[inline(always)]
-    fn block<'r, const C: usize>(self, _: L, panel: usize, k: usize, len: usize, room: &'r mut [f32]) -> F32Rows<'r, L>
-    where
-        Self: 'r,
-    {
-        self.widen::<C>(panel, k, &mut room.as_chunks_mut().0[..len]);
-        F32Rows(&L::vectors(room).as_chunks().0[..len])
+    fn sums<const R: usize, const C: usize, const P: usize>(
+        self,
+        lanes: L,
+        a: &[[f32; R]],
+        panel: usize,
+        k: usize,
+        out: &mut [[[f32; C]; P]; R],
+    ) {
+        tile(lanes, a, std::array::from_fn(|p| self.part(panel + p, k, a.len())), out);
     }
 }
 
