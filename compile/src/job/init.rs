@@ -63,6 +63,7 @@ train = ["train.parquet"]       # one or more files; `--corpus PATH` replaces th
 # encoder = "kolm/nano-encoder"
 # revision = "main"
 # k = 3
+# vectors = "f32"             # f16 and int8: a half and a quarter of the index, scores a little coarser
 
 [eval]
 # metric = "label"              # label, exact, contains, json, token_f1, rouge_l

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use kolm_runtime::recall::VectorType;
+
 use super::decimal::Decimal;
 use super::document::Section;
 use super::error::JobError;
@@ -139,6 +141,7 @@ pub(super) fn recall(mut section: Section<'_>) -> Result<RecallSection, JobError
         revision: filled(&mut section, "revision")?,
         k: section.whole("k", 1, 100)?.unwrap_or(3),
         usage: section.one_of("use", &RECALL_USES, RecallUse::Cite)?,
+        vectors: section.one_of("vectors", &VectorType::ALL.map(|kind| (kind.name(), kind)), VectorType::F32)?,
     })
 }
 
@@ -219,7 +222,7 @@ pub(super) const SECTIONS: [(&str, &[&str]); 7] = [
             "checkpoint_every",
         ],
     ),
-    ("recall", &["encoder", "revision", "k", "use"]),
+    ("recall", &["encoder", "revision", "k", "use", "vectors"]),
     ("eval", &["metric", "labels", "cases", "gate", "max_new_tokens"]),
 ];
 const OVERLONG: [(&str, Overlong); 3] =

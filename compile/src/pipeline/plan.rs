@@ -8,6 +8,7 @@ use kolm_runtime::artifact::{
 use kolm_runtime::eval::Ppm;
 
 use kolm_runtime::model::{self, Coding, DecoderConfig, EncoderConfig, ModelSource, Weights};
+use kolm_runtime::recall::VectorType;
 
 use super::error::CompileError;
 use crate::corpus::{self, Corpus};
@@ -138,6 +139,7 @@ pub(super) fn resolve(resolved: &Resolved<'_>) -> Result<Plan, CompileError> {
                     _ => RecallUse::Cite,
                 },
                 passages: resolved.train_rows,
+                vectors: Some(job.recall.vectors).filter(|kind| *kind != VectorType::F32),
             }),
         },
         eval: EvalPlan {

@@ -12,3 +12,7 @@ pub const ID_LEN_BYTES: usize = 256;
 pub const NEAREST: usize = 256;
 /// How far a stored vector's squared length may be from one: f32 normalisation of 8 192 numbers errs by less than 10⁻⁵.
 pub const UNIT_TOLERANCE: f32 = 1e-4;
+/// The same of a vector rounded to f16: its numbers move by 2⁻¹¹ of themselves at most, its squared length by 2⁻¹⁰.
+pub const HALF_TOLERANCE: f32 = 1.1e-3;
+/// Magnitude of the greatest integer of a vector, whose number the scale is made of.
+pub const GREATEST_INTEGER: u8 = 127;

@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::index::{same, within};
-use super::{Passage, RecallError, RecallIndex, limits};
+use super::vectors::{Stored, Vectors};
+use super::{Passage, RecallError, RecallIndex, VectorType, limits};
 use crate::kernel::Level;
 use crate::model::safetensors::{self, Dtype, TensorFile};
 
@@ -21,8 +22,9 @@ pub struct RecallMembers {
     pub passages: Vec<u8>,
 }
 
-/// Name of the one tensor.
+/// Name of the tensor of vectors, and of their scales where they are integers.
 const TENSOR: &str = "vectors";
+const SCALES: &str = "scales";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +32,14 @@ struct Config {
     dimension: u32,
     format: String,
     passages: u32,
+    /// Absent for f32, so that each index has one encoding.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    vectors: VectorType,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_f32(kind: &VectorType) -> bool {
+    *kind == VectorType::F32
 }
 
 impl RecallIndex {
@@ -58,11 +68,10 @@ impl RecallIndex {
             dimension: size(self.dimension())?,
             format: RecallIndex::FORMAT.to_owned(),
             passages: size(self.passages().len())?,
+            vectors: self.vector_type(),
         };
         let config = canonical(RecallIndex::CONFIG, &header)?;
-        let shape = [self.passages().len(), self.dimension()];
-        let vectors =
-            safetensors::write(&[(TENSOR, Dtype::F32, &shape, &safetensors::f32_bytes(self.vectors()))], None)?;
+        let vectors = encode(self.vectors())?;
         let mut passages = Vec::new();
         for passage in self.passages() {
             passages.extend_from_slice(&canonical(RecallIndex::PASSAGES, passage)?);
@@ -82,25 +91,79 @@ impl RecallIndex {
             return Err(RecallError::UnknownFormat { found: config.format, expected: RecallIndex::FORMAT });
         }
         let file = TensorFile::from_bytes(RecallIndex::VECTORS, members.vectors.clone())?;
-        if file.names().ne([TENSOR]) {
-            return Err(RecallError::Vectors { detail: "expected exactly one tensor named vectors" });
-        }
-        let view = file.tensor(TENSOR)?;
-        let [rows, dimension] = view.shape else {
-            return Err(RecallError::Vectors { detail: "expected a matrix" });
-        };
-        if view.dtype != Dtype::F32 {
-            return Err(RecallError::Vectors { detail: "expected f32" });
-        }
+        let (rows, vectors) = decode(&file, config.vectors)?;
         if file.canonical_bytes()? != members.vectors || !file.metadata().is_empty() {
             return Err(RecallError::Vectors { detail: "not written in the one canonical way" });
         }
         let passages = read_passages(&members.passages)?;
-        same("rows of vectors", *rows, passages.len())?;
+        same("rows of vectors", rows, passages.len())?;
         same("passages", passages.len(), usize::try_from(config.passages).unwrap_or(usize::MAX))?;
-        same("dimension", *dimension, usize::try_from(config.dimension).unwrap_or(usize::MAX))?;
-        RecallIndex::new(level, *dimension, view.to_f32()?, passages)
+        same("dimension", vectors.dimension(), usize::try_from(config.dimension).unwrap_or(usize::MAX))?;
+        RecallIndex::of_vectors(level, vectors, passages)
     }
+}
+
+fn encode(vectors: &Vectors) -> Result<Vec<u8>, RecallError> {
+    let shape = [vectors.len(), vectors.dimension()];
+    Ok(match vectors.as_stored() {
+        Stored::F32(values) => {
+            safetensors::write(&[(TENSOR, Dtype::F32, &shape, &safetensors::f32_bytes(values))], None)?
+        }
+        Stored::F16(halves) => {
+            let bytes: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
+            safetensors::write(&[(TENSOR, Dtype::F16, &shape, &bytes)], None)?
+        }
+        Stored::Int8 { integers, scales } => {
+            let scales = safetensors::f32_bytes(scales);
+            let tensors: [(_, _, &[usize], &[u8]); 2] =
+                [(SCALES, Dtype::F32, &[vectors.len()], &scales), (TENSOR, Dtype::I8, &shape, integers)];
+            safetensors::write(&tensors, None)?
+        }
+    })
+}
+
+/// The vectors as they are stored, and how many the file says there are.
+fn decode(file: &TensorFile, kind: VectorType) -> Result<(usize, Vectors), RecallError> {
+    let (dtype, named): (_, &[&str]) = match kind {
+        VectorType::F32 => (Dtype::F32, &[TENSOR]),
+        VectorType::F16 => (Dtype::F16, &[TENSOR]),
+        VectorType::Int8 => (Dtype::I8, &[SCALES, TENSOR]),
+    };
+    if file.names().ne(named.iter().copied()) {
+        return Err(RecallError::Vectors {
+            detail: match kind {
+                VectorType::Int8 => "expected exactly two tensors named scales and vectors",
+                _ => "expected exactly one tensor named vectors",
+            },
+        });
+    }
+    let view = file.tensor(TENSOR)?;
+    let [rows, dimension] = view.shape else {
+        return Err(RecallError::Vectors { detail: "expected a matrix" });
+    };
+    if view.dtype != dtype {
+        return Err(RecallError::Vectors {
+            detail: match kind {
+                VectorType::F32 => "expected F32, as config.json names no other type",
+                VectorType::F16 => "expected F16, as config.json says",
+                VectorType::Int8 => "expected I8, as config.json says",
+            },
+        });
+    }
+    let stored = match kind {
+        VectorType::F32 => Stored::F32(view.to_f32()?),
+        VectorType::F16 => {
+            Stored::F16(view.bytes.as_chunks::<2>().0.iter().map(|half| u16::from_le_bytes(*half)).collect())
+        }
+        VectorType::Int8 => {
+            let scales = file.tensor(SCALES)?;
+            if scales.dtype != Dtype::F32 || scales.shape.len() != 1 {
+                return Err(RecallError::Vectors { detail: "expected scales to be one row of F32" });
+            }
+            Stored::Int8 { integers: view.bytes.to_vec(), scales: scales.to_f32()? }
+        }
+    };
+    Ok((*rows, Vectors::stored(*dimension, stored)))
 }
 
 fn read_passages(bytes: &[u8]) -> Result<Vec<Passage>, RecallError> {
@@ -141,6 +204,20 @@ mod tests {
         RecallIndex::new(Level::detect(), 2, vectors, ["a", "b", "c"].map(passage).to_vec()).unwrap()
     }
 
+    fn stored_as(kind: VectorType) -> RecallIndex {
+        let (level, index) = (Level::detect(), index());
+        let mut vectors = Vectors::new(kind, 2);
+        vectors.extend(level, &index.vectors().values(level, 0..3)).unwrap();
+        RecallIndex::of_vectors(level, vectors, index.passages().to_vec()).unwrap()
+    }
+
+    fn integers(scales: &[f32], integers: [i8; 6]) -> Vec<u8> {
+        let (scale_bytes, integers) = (safetensors::f32_bytes(scales), integers.map(i8::cast_unsigned));
+        let tensors: [(_, _, &[usize], &[u8]); 2] =
+            [(SCALES, Dtype::F32, &[scales.len()], &scale_bytes), (TENSOR, Dtype::I8, &[3, 2], &integers)];
+        safetensors::write(&tensors, None).unwrap()
+    }
+
     fn check(change: impl FnOnce(&mut RecallMembers), code: &str) {
         let mut members = index().members().unwrap();
         change(&mut members);
@@ -157,6 +234,85 @@ mod tests {
         assert_eq!(members.config, br#"{"dimension":2,"format":"kolm-recall-1","passages":3}"#);
         assert!(members.passages.starts_with(br#"{"answer":"","id":"a","text":"text of a"}"#));
         assert_eq!(RecallIndex::parse(Level::detect(), &members).unwrap(), index());
+    }
+
+    #[test]
+    fn members_of_every_type_round_trip_and_say_their_type() {
+        for kind in VectorType::ALL {
+            let members = stored_as(kind).members().unwrap();
+            let config = String::from_utf8(members.config.clone()).unwrap();
+            let said =
+                if kind == VectorType::F32 { String::new() } else { format!(",\"vectors\":\"{}\"", kind.name()) };
+            assert_eq!(config, format!(r#"{{"dimension":2,"format":"kolm-recall-1","passages":3{said}}}"#));
+            assert_eq!(RecallIndex::parse(Level::detect(), &members).unwrap(), stored_as(kind));
+        }
+        let members = stored_as(VectorType::Int8).members().unwrap();
+        let scale = 0.8_f32 / 127.0;
+        assert_eq!(members.vectors, integers(&[1.0 / 127.0, scale, 1.0 / 127.0], [127, 0, 95, 127, 0, -127]));
+    }
+
+    #[test]
+    fn a_type_that_is_not_the_configured_one_is_refused() {
+        let explicit = br#"{"dimension":2,"format":"kolm-recall-1","passages":3,"vectors":"f32"}"#;
+        check(|members| members.config = explicit.to_vec(), "recall_not_canonical");
+        let unknown = br#"{"dimension":2,"format":"kolm-recall-1","passages":3,"vectors":"int4"}"#;
+        check(|members| members.config = unknown.to_vec(), "recall_malformed");
+        for kind in VectorType::ALL {
+            for other in VectorType::ALL.into_iter().filter(|other| *other != kind) {
+                let mut members = stored_as(kind).members().unwrap();
+                members.vectors = stored_as(other).members().unwrap().vectors;
+                assert_eq!(RecallIndex::parse(Level::detect(), &members).unwrap_err().code(), "recall_vectors");
+            }
+        }
+    }
+
+    #[test]
+    fn refused_integers_and_halves() {
+        let check = |kind: VectorType, vectors: Vec<u8>, code: &str, says: &str| {
+            let members = RecallMembers { vectors, ..stored_as(kind).members().unwrap() };
+            let error = RecallIndex::parse(Level::detect(), &members).unwrap_err();
+            assert_eq!(error.code(), code, "{error}");
+            assert!(error.to_string().contains(says), "{error}");
+        };
+        let (one, scale) = (1.0 / 127.0, 0.8 / 127.0);
+        let good = [127, 0, 95, 127, 0, -127];
+        let int8 = |scales: &[f32], values, code, says| check(VectorType::Int8, integers(scales, values), code, says);
+        for bad in [f32::NAN, f32::INFINITY, 0.0, -scale, 1e-40] {
+            int8(&[one, bad, one], good, "recall_scale", "vector 2");
+        }
+        int8(
+            &[one, scale, one],
+            [127, 0, 95, 127, 0, -128],
+            "recall_integers",
+            "vector 3 has integers of magnitude up to 128",
+        );
+        int8(
+            &[one, scale, one],
+            [126, 0, 95, 127, 0, 127],
+            "recall_integers",
+            "vector 1 has integers of magnitude up to 126",
+        );
+        int8(&[one, 1.1 * scale, one], good, "recall_not_unit", "vector 2");
+        int8(&[one, scale], good, "recall_mismatch", "scales is 2");
+        let matrix = safetensors::write(
+            &[
+                (SCALES, Dtype::F32, &[3, 1], &safetensors::f32_bytes(&[one, scale, one])),
+                (TENSOR, Dtype::I8, &[3, 2], &good.map(i8::cast_unsigned)),
+            ],
+            None,
+        );
+        check(VectorType::Int8, matrix.unwrap(), "recall_vectors", "one row of F32");
+        let halves = |values: [u16; 6]| {
+            let bytes: Vec<u8> = values.iter().flat_map(|half| half.to_le_bytes()).collect();
+            safetensors::write(&[(TENSOR, Dtype::F16, &[3, 2], &bytes)], None).unwrap()
+        };
+        let half = [0x3c00, 0, 0x38cd, 0x3a66, 0, 0xbc00];
+        assert_eq!(halves(half), stored_as(VectorType::F16).members().unwrap().vectors);
+        for (place, bad) in [(0, 0x7c00), (0, 0x7e00), (0, 0x3c02), (1, 0x3000)] {
+            let mut half = half;
+            half[place] = bad;
+            check(VectorType::F16, halves(half), "recall_not_unit", "vector 1");
+        }
     }
 
     #[test]

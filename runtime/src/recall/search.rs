@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::index::{same, unit, within};
+use super::index::{same, within};
+use super::vectors::unit;
 use super::{RecallError, RecallIndex, limits};
 use crate::eval::Ppm;
 use crate::kernel::{self, Level};
@@ -51,21 +52,23 @@ impl RecallIndex {
         let width = self.dimension();
         same("length of queries", queries.len() % width, 0)?;
         for query in queries.chunks_exact(width) {
-            unit(level, 0, query)?;
+            unit(level, 0, query, limits::UNIT_TOLERANCE)?;
         }
         let count = queries.len() / width;
         let rows = self.passages().len();
         let rows_per_task = rows.div_ceil(TASKS).next_multiple_of(BLOCK_ROWS);
-        let tasks = self.vectors().par_chunks(rows_per_task * width).enumerate();
-        let parts: Vec<Vec<Nearest>> = tasks
-            .map(|(task, vectors)| {
+        let parts: Vec<Vec<Nearest>> = (0..rows.div_ceil(rows_per_task))
+            .into_par_iter()
+            .map(|task| {
                 let mut nearest = vec![Nearest::new(k); count];
                 let mut scores = vec![0.0; count * BLOCK_ROWS];
-                for (block, vectors) in vectors.chunks(BLOCK_ROWS * width).enumerate() {
-                    let (first, rows) = (task * rows_per_task + block * BLOCK_ROWS, vectors.len() / width);
-                    let scores = scores.get_mut(..count * rows).unwrap_or_default();
-                    kernel::scores(level, queries, vectors, width, scores);
-                    for (query, (nearest, scores)) in nearest.iter_mut().zip(scores.chunks_exact(rows)).enumerate() {
+                let end = rows.min((task + 1) * rows_per_task);
+                for first in (task * rows_per_task..end).step_by(BLOCK_ROWS) {
+                    let block = first..end.min(first + BLOCK_ROWS);
+                    let scores = scores.get_mut(..count * block.len()).unwrap_or_default();
+                    kernel::scores(level, queries, self.vectors().block(block.clone()), width, scores);
+                    let of_queries = scores.chunks_exact(block.len());
+                    for (query, (nearest, scores)) in nearest.iter_mut().zip(of_queries).enumerate() {
                         nearest.offer(first, scores, &|row| exclude(query, row));
                     }
                 }
@@ -153,7 +156,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::recall::Passage;
+    use crate::kernel::reference;
+    use crate::model::safetensors::f16_to_f32;
+    use crate::recall::{Passage, VectorType, Vectors};
 
     fn unit_vector(seed: u64, dimension: usize) -> Vec<f32> {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -167,14 +172,19 @@ mod tests {
     }
 
     fn index(rows: &[u64], dimension: usize) -> RecallIndex {
-        let vectors = rows.iter().flat_map(|seed| unit_vector(*seed, dimension)).collect();
+        index_of(VectorType::F32, rows, dimension)
+    }
+
+    fn index_of(kind: VectorType, rows: &[u64], dimension: usize) -> RecallIndex {
+        let mut vectors = Vectors::new(kind, dimension);
+        rows.iter().for_each(|seed| vectors.extend(Level::detect(), &unit_vector(*seed, dimension)).unwrap());
         let passage = |row: usize, seed: &u64| Passage {
             id: format!("{row}"),
             text: format!("t{seed}"),
             answer: format!("a{}", seed % 3),
         };
         let passages = rows.iter().enumerate().map(|(row, seed)| passage(row, seed)).collect();
-        RecallIndex::new(Level::detect(), dimension, vectors, passages).unwrap()
+        RecallIndex::of_vectors(Level::detect(), vectors, passages).unwrap()
     }
 
     fn levels() -> Vec<Level> {
@@ -200,25 +210,28 @@ mod tests {
 
     #[test]
     fn every_level_and_thread_count_gives_the_same_bits() {
-        let index = index(&(0..1500).collect::<Vec<u64>>(), 96);
-        let query = unit_vector(77, 96);
-        let bits = |level: Level, threads: usize| -> Vec<(usize, u32)> {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let hits = pool.install(|| index.search(level, &query, 12, &|row| row == 77).unwrap());
-            hits.iter().map(|hit| (hit.index, hit.score.to_bits())).collect()
-        };
-        let first = bits(Level::detect(), 1);
-        for level in levels() {
-            for threads in [1, 2, 3] {
-                assert_eq!(bits(level, threads), first, "{} {threads}", level.name());
+        for kind in VectorType::ALL {
+            let index = index_of(kind, &(0..1500).collect::<Vec<u64>>(), 96);
+            let query = unit_vector(77, 96);
+            let bits = |level: Level, threads: usize| -> Vec<(usize, u32)> {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let hits = pool.install(|| index.search(level, &query, 12, &|row| row == 77).unwrap());
+                hits.iter().map(|hit| (hit.index, hit.score.to_bits())).collect()
+            };
+            let first = bits(Level::detect(), 1);
+            for level in levels() {
+                for threads in [1, 2, 3] {
+                    assert_eq!(bits(level, threads), first, "{} {threads} {}", level.name(), kind.name());
+                }
             }
         }
     }
 
     #[test]
     fn a_batch_finds_what_each_query_finds_with_the_bits_of_dot() {
-        for (rows, dimension) in [(1, 1), (3, 31), (97, 32), (200, 67)] {
-            let index = index(&(0..rows).map(|row| row % 90).collect::<Vec<u64>>(), dimension);
+        let sizes = [(1, 1), (3, 31), (97, 32), (200, 67)];
+        for ((rows, dimension), kind) in sizes.into_iter().flat_map(|size| VectorType::ALL.map(|kind| (size, kind))) {
+            let index = index_of(kind, &(0..rows).map(|row| row % 90).collect::<Vec<u64>>(), dimension);
             let queries: Vec<f32> = (0..7).flat_map(|seed| unit_vector(seed + 40, dimension)).collect();
             let exclude = |query: usize, row: usize| (query + row).is_multiple_of(5);
             for level in levels() {
@@ -226,8 +239,8 @@ mod tests {
                 for (query, (vector, found)) in queries.chunks_exact(dimension).zip(&found).enumerate() {
                     assert_eq!(found, &index.search(level, vector, 9, &|row| exclude(query, row)).unwrap());
                     for hit in found {
-                        let row = &index.vectors()[hit.index * dimension..][..dimension];
-                        assert_eq!(hit.score.to_bits(), kernel::dot(Level::detect(), vector, row).to_bits());
+                        let row = index.vectors().values(level, hit.index..hit.index + 1);
+                        assert_eq!(hit.score.to_bits(), kernel::dot(Level::detect(), vector, &row).to_bits());
                     }
                 }
             }
@@ -256,7 +269,60 @@ mod tests {
         check(&unit_vector(1, 8), 257, "recall_too_large");
     }
 
+    /// Rounded as SPEC-eval.md says, in plain words.
+    fn rounded(kind: VectorType, vector: &[f32]) -> Vec<f32> {
+        match kind {
+            VectorType::F32 => vector.to_vec(),
+            VectorType::F16 => vector.iter().map(|x| f16_to_f32(kernel::f16_bits(*x))).collect(),
+            VectorType::Int8 => {
+                let greatest =
+                    vector.iter().fold(0.0_f32, |greatest, x| if x.abs() > greatest { x.abs() } else { greatest });
+                let scale = greatest / 127.0;
+                vector.iter().map(|x| scale * (x / scale).round_ties_even()).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn a_stored_row_as_a_query_is_a_unit_vector_and_f32_is_itself() {
+        for kind in VectorType::ALL {
+            let index = index_of(kind, &[3, 4, 5], 384);
+            let queries = index.queries(Level::detect(), 0..3);
+            assert!(index.search_batch(Level::detect(), &queries, 1, &|_, _| false).is_ok(), "{}", kind.name());
+            assert!(index.queries(Level::detect(), 2..4).is_empty());
+            if kind == VectorType::F32 {
+                assert_eq!(queries[..384], unit_vector(3, 384));
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_that_are_no_unit_vectors_are_not_rounded() {
+        for kind in VectorType::ALL {
+            let mut vectors = Vectors::new(kind, 2);
+            let code =
+                |vectors: &mut Vectors, values: &[f32]| vectors.extend(Level::detect(), values).unwrap_err().code();
+            assert_eq!(code(&mut vectors, &[1.0, 0.0, f32::NAN, 1.0]), "recall_not_unit");
+            assert_eq!(code(&mut vectors, &[f32::INFINITY, 1.0]), "recall_not_unit");
+            assert_eq!(code(&mut vectors, &[1.0, 0.0, 1.0]), "recall_mismatch");
+            assert_eq!(code(&mut Vectors::new(kind, 0), &[1.0]), "recall_empty");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_search_is_a_sort_of_plain_dot_products(seed in 0..1000_u64, rows in 1..60_u64, dimension in 2..70_usize, k in 0..9_usize, kind in 0..3_usize) {
+            let kind = VectorType::ALL[kind];
+            let seeds: Vec<u64> = (0..rows).map(|row| seed + row % 13).collect();
+            let query = unit_vector(seed + 500, dimension);
+            let found = index_of(kind, &seeds, dimension).search(Level::detect(), &query, k, &|_| false).unwrap();
+            let score = |seed: &u64| reference::dot(&query, &rounded(kind, &unit_vector(*seed, dimension)));
+            let mut wanted: Vec<(usize, f32)> = seeds.iter().map(score).enumerate().collect();
+            wanted.sort_by(|left, right| right.1.total_cmp(&left.1));
+            wanted.truncate(k);
+            prop_assert_eq!(found.iter().map(|hit| (hit.index, hit.score)).collect::<Vec<_>>(), wanted);
+        }
+
         #[test]
         fn nearest_is_a_stable_sort_cut_at_k(scores in proptest::collection::vec(-3..3_i8, 0..40), k in 0..12_usize, skip in 0..5_usize) {
             let scores: Vec<f32> = scores.into_iter().map(f32::from).collect();
