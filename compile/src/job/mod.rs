@@ -16,7 +16,7 @@ pub use decimal::Decimal;
 pub use error::JobError;
 pub use init::commented;
 
-use kolm_runtime::recall::VectorType;
+use kolm_runtime::recall::{VectorType, limits};
 
 use document::Document;
 use sections::{METRICS, SECTIONS};
@@ -214,6 +214,18 @@ pub struct RecallSection {
     pub usage: RecallUse,
     /// What the index's vectors are rounded to.
     pub vectors: VectorType,
+    /// Lists that the passages are sorted into, 0 for none; `None` is none up to a million passages, and so many beyond that one is as
+    /// long as there are lists.
+    pub lists: Option<u64>,
+}
+
+impl RecallSection {
+    /// Lists for so many passages; none where a search looks at all of them.
+    pub fn lists_for(&self, passages: u64) -> Option<u64> {
+        let exact = passages <= limits::EXACT_COUNT as u64;
+        let lists = self.lists.unwrap_or_else(|| if exact { 0 } else { passages.isqrt().next_power_of_two() });
+        Some(lists).filter(|lists| *lists > 0)
+    }
 }
 
 /// What is done with recalled passages.

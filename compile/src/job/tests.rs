@@ -102,6 +102,7 @@ fn every_value_can_be_set() {
         [recall]
         use = "off"
         vectors = "int8"
+        lists = 64
         [eval]
         metric = "rouge_l"
         gate = 0
@@ -114,6 +115,18 @@ fn every_value_can_be_set() {
     assert_eq!((job.train.steps_for(48), job.train.warmup_for(6), job.train.learning_rate.as_str()), (6, 0, "0.002"));
     assert_eq!((job.train.clip_norm.as_str(), job.eval.gate_ppm(), job.eval.metric.name()), ("0", 0, "rouge_l"));
     assert_eq!((job.recall.usage, job.recall.vectors.name()), (RecallUse::Off, "int8"));
+    assert_eq!((job.recall.lists, job.recall.lists_for(3_000_000)), (Some(64), Some(64)));
+}
+
+#[test]
+fn a_large_index_has_lists_unless_the_job_says_otherwise() {
+    let lists = |text: &str, passages| parse(&format!("{LEAST}[recall]\n{text}\n")).unwrap().recall.lists_for(passages);
+    assert_eq!(
+        [1, 1 << 20, (1 << 20) + 1, 5_000_000].map(|count| lists("", count)),
+        [None, None, Some(1024), Some(4096)]
+    );
+    assert_eq!(lists("lists = \"auto\"", 1 << 22), Some(2048));
+    assert_eq!(lists("lists = 0", 5_000_000), None);
 }
 
 #[test]

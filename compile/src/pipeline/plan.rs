@@ -138,8 +138,10 @@ pub(super) fn resolve(resolved: &Resolved<'_>) -> Result<Plan, CompileError> {
                     job::RecallUse::Context => RecallUse::Context,
                     _ => RecallUse::Cite,
                 },
-                passages: resolved.train_rows,
+                // The index holds every training row, also one too long to train on.
+                passages: corpus.train.len() as u64,
                 vectors: Some(job.recall.vectors).filter(|kind| *kind != VectorType::F32),
+                lists: job.recall.lists_for(corpus.train.len() as u64),
             }),
         },
         eval: EvalPlan {

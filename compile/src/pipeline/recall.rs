@@ -2,10 +2,11 @@
 
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::{Encoder, TextTokenizer};
-use kolm_runtime::recall::{Hit, Passage, RecallIndex, VectorType, Vectors};
+use kolm_runtime::recall::{Hit, Passage, RecallError, RecallIndex, Vectors};
 
 use super::error::CompileError;
 use crate::corpus::{Row, near_duplicate};
+use crate::job::RecallSection;
 
 /// The index over the training rows.
 pub(super) struct Recall {
@@ -16,7 +17,7 @@ pub(super) struct Recall {
 }
 
 impl Recall {
-    /// Embeds the rows' prompt texts, a few hundred at a time, and builds the index with vectors of the type `kind`.
+    /// Embeds the rows' prompt texts, a few hundred at a time, and builds the index as the job's section says.
     ///
     /// # Errors
     /// [`CompileError::Model`] from the encoder, [`CompileError::Recall`] from the index.
@@ -25,10 +26,15 @@ impl Recall {
         encoder: &Encoder,
         tokenizer: &TextTokenizer,
         rows: &[Row],
-        (k, kind): (usize, VectorType),
+        (k, section): (usize, &RecallSection),
         mut progress: impl FnMut(usize),
     ) -> Result<Recall, CompileError> {
-        let mut vectors = Vectors::new(kind, encoder.hidden_size());
+        let lists = section.lists_for(rows.len() as u64).map(|lists| usize::try_from(lists).unwrap_or(usize::MAX));
+        if let Some(found) = lists.filter(|lists| *lists > rows.len()) {
+            let error = RecallError::TooLarge { what: "recall.lists", found, limit: rows.len() };
+            return Err(error.into());
+        }
+        let mut vectors = Vectors::new(section.vectors, encoder.hidden_size());
         for (chunk, some) in rows.chunks(CHUNK_ROWS).enumerate() {
             vectors.extend(level, &embed(encoder, tokenizer, some)?)?;
             progress(chunk * CHUNK_ROWS + some.len());
@@ -37,7 +43,10 @@ impl Recall {
             .iter()
             .map(|row| Passage { id: row.id.clone(), text: row.prompt.clone(), answer: row.completion.clone() })
             .collect();
-        let index = RecallIndex::of_vectors(level, vectors, passages)?;
+        let mut index = RecallIndex::of_vectors(level, vectors, passages)?;
+        if let Some(lists) = lists {
+            index = index.with_lists(level, lists)?;
+        }
         Ok(Recall { index, level, k })
     }
 

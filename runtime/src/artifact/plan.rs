@@ -338,6 +338,9 @@ pub struct RecallPlan {
     /// What the index's vectors are rounded to; absent where they stay f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vectors: Option<VectorType>,
+    /// Lists that the passages are sorted into; absent where a search looks at all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists: Option<u64>,
 }
 
 /// Encoder model: identity, pooling and files.
@@ -439,6 +442,7 @@ impl Plan {
             rules::files(MEMBER, "recall.encoder", &encoder.files)?;
             positive("recall.k", recall.k)?;
             positive("recall.passages", recall.passages)?;
+            positive("recall.lists", recall.lists.unwrap_or(1))?;
             let rounded = recall.vectors != Some(VectorType::F32);
             rules::require(MEMBER, "recall.vectors", rounded, || "\"f32\"".to_owned(), "f16 or int8, absent for f32")?;
         }

@@ -125,6 +125,7 @@ fn recall_plan(usage: RecallUse, kind: VectorType, encoder: &ModelSource) -> Rec
         usage,
         passages: 9,
         vectors: (kind != VectorType::F32).then_some(kind),
+        lists: None,
     }
 }
 
@@ -241,6 +242,10 @@ fn an_index_of_another_type_than_the_plan_says_is_refused() {
         let failure = verification.failure().unwrap();
         assert_eq!(failure.code(), "members_disagree");
         assert!(failure.to_string().contains("type of vectors"), "{failure}");
+        let recall = sealed.content.plan.recall.as_mut().unwrap();
+        (recall.vectors, recall.lists) = (Some(kind).filter(|kind| *kind != VectorType::F32), Some(2));
+        let verification = sealed.verify();
+        assert!(verification.failure().unwrap().to_string().contains("number of lists"), "{kind:?}");
         sealed.content.plan.recall.as_mut().unwrap().vectors = Some(VectorType::F32);
         let refused = seal(&sealed.content, &sealed.measured, &key()).unwrap_err();
         assert!(refused.to_string().contains("recall.vectors"), "{refused}");

@@ -115,6 +115,12 @@ pub enum RecallError {
         /// Greatest magnitude found.
         found: u8,
     },
+    /// Lists that no index has.
+    #[error("recall lists: {detail}")]
+    Lists {
+        /// What is wrong.
+        detail: &'static str,
+    },
     /// The vector file could not be read.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -138,6 +144,7 @@ impl RecallError {
             RecallError::NotUnit { .. } => "recall_not_unit",
             RecallError::Scale { .. } => "recall_scale",
             RecallError::Integers { .. } => "recall_integers",
+            RecallError::Lists { .. } => "recall_lists",
             RecallError::Model(error) => error.code(),
         }
     }

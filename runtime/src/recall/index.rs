@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::lists::Lists;
 use super::vectors::{Stored, Vectors};
 use super::{Hit, RecallError, VectorType, limits};
 use crate::kernel::{self, Level};
@@ -26,6 +27,7 @@ pub struct Passage {
 pub struct RecallIndex {
     vectors: Vectors,
     passages: Vec<Passage>,
+    lists: Option<Lists>,
 }
 
 impl RecallIndex {
@@ -70,7 +72,17 @@ impl RecallIndex {
                 return Err(RecallError::DuplicateId { row, id: passage.id.clone() });
             }
         }
-        Ok(RecallIndex { vectors, passages })
+        Ok(RecallIndex { vectors, passages, lists: None })
+    }
+
+    /// The same index, searched by lists made for it.
+    pub(super) fn in_lists(self, lists: Lists) -> RecallIndex {
+        RecallIndex { lists: Some(lists), ..self }
+    }
+
+    /// The lists that searches look into; none where they look at every passage.
+    pub fn lists(&self) -> Option<&Lists> {
+        self.lists.as_ref()
     }
 
     /// Numbers in a vector.

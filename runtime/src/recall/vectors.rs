@@ -167,6 +167,20 @@ impl Vectors {
         values
     }
 
+    /// What rows from anywhere mean, `[N, D]`, in place of what `values` held; rows that are not there are left out.
+    pub(super) fn gather(&self, level: Level, rows: &[u32], values: &mut Vec<f32>) {
+        values.clear();
+        values.resize(rows.len() * self.dimension, 0.0);
+        let mut filled = 0;
+        for row in rows.iter().filter_map(|row| usize::try_from(*row).ok()).filter(|row| *row < self.len()) {
+            if let Some(room) = values.get_mut(filled..filled + self.dimension) {
+                kernel::widen(level, self.block(row..row + 1), self.dimension, room);
+                filled += self.dimension;
+            }
+        }
+        values.truncate(filled);
+    }
+
     /// Refuses rows that [`Vectors::extend`] does not give.
     pub(super) fn check(&self, level: Level) -> Result<(), RecallError> {
         if let Stored::Int8 { integers, scales } = &self.rows {
