@@ -162,7 +162,7 @@ impl RecallIndex {
                 *held += 1;
             }
         }
-        let total: u64 = held.iter().copied().fold(0, |total, held| total + held);
+        let total: u64 = held.iter().sum();
         let mut found = 0;
         for (place, held) in held.into_iter().enumerate() {
             found += held;
