@@ -1,6 +1,6 @@
 //! What an artifact says about itself, for people and as JSON.
 //!
-//! Reads the four JSON members and nothing else: no weights, no hashing, so an artifact of a gigabyte takes no longer than a
+//! Reads the four JSON members, of an index with lists its configuration, and nothing else: no weights, no hashing, so an artifact of a gigabyte takes no longer than a
 //! small one. What it shows is what the file states; `verify` says whether it holds.
 #![cfg_attr(
     not(test),
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::artifact::{FileIdentity, Member, ModelSummary, Opened, RecallUse, Timestamp};
 use crate::eval::Ppm;
+use crate::recall::{ListsSummary, RecallIndex};
 
 /// The lines that `inspect` prints.
 pub fn text(opened: &Opened, now: Option<Timestamp>) -> String {
@@ -46,6 +47,12 @@ pub fn json(opened: &Opened, now: Option<Timestamp>) -> Value {
     let recall = manifest.recall.as_ref().zip(plan.recall.as_ref()).map(|(summary, plan)| {
         let mut value = model_json(&summary.encoder, &plan.encoder.files);
         extend(&mut value, json!({ "use": summary.usage, "k": summary.k, "passages": summary.passages }));
+        if let Some(kind) = plan.vectors {
+            extend(&mut value, json!({ "vectors": kind }));
+        }
+        if let Some(lists) = lists(opened) {
+            extend(&mut value, json!({ "lists": lists }));
+        }
         value
     });
     let carried: Vec<Value> = carried(opened)
@@ -128,10 +135,29 @@ fn summary(opened: &Opened, now: Option<Timestamp>) -> Vec<(&'static str, String
         let (passages, k, at_k) = (recall.passages, recall.k, share(at_k).short());
         lines.push(("index:", format!("{passages} passages, use {usage}   recall@{k} {at_k}")));
     }
+    let kind = opened.plan.recall.as_ref().and_then(|recall| recall.vectors);
+    match (lists(opened), kind) {
+        (None, None) => {}
+        (None, Some(kind)) => lines.push(("vectors:", kind.name().to_owned())),
+        (Some(ListsSummary { count, probes, recall_at_10 }), kind) => {
+            let (kind, recall) = (kind.unwrap_or_default().name(), recall_at_10.short());
+            lines.push((
+                "vectors:",
+                format!("{kind} in {count} lists, {probes} probed   recall@10 {recall} of an exact search"),
+            ));
+        }
+    }
     if let Some(supersedes) = &manifest.supersedes {
         lines.push(("replaces:", supersedes.clone()));
     }
     lines
+}
+
+/// What the index's configuration says of its lists, where the plan has any.
+fn lists(opened: &Opened) -> Option<ListsSummary> {
+    opened.plan.recall.as_ref()?.lists?;
+    let config = opened.file.read(Member::RecallConfig).ok()?;
+    RecallIndex::lists_of_config(&config).ok()?
 }
 
 fn model_line(model: &ModelSummary) -> String {

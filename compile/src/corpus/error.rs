@@ -152,6 +152,14 @@ pub enum CorpusError {
         /// Rows read.
         read: u64,
     },
+    /// More rows than are told apart.
+    #[error("the corpus has {found} rows, at most {limit} are read")]
+    TooManyRows {
+        /// Rows that the files say they have, or have.
+        found: u64,
+        /// Most rows.
+        limit: u64,
+    },
     /// A residual identifier.
     #[error("{}: row {row}: `{column}` holds what looks like {}: {excerpt} ({total} findings in all)", path.display(), kind.words())]
     Identifier {
@@ -203,6 +211,7 @@ impl CorpusError {
             CorpusError::LabelOutside { .. } => "corpus_label_outside",
             CorpusError::TooFewEvalRows { .. } => "corpus_too_few_eval_rows",
             CorpusError::NoTrainingRows { .. } => "corpus_no_training_rows",
+            CorpusError::TooManyRows { .. } => "corpus_too_many_rows",
             CorpusError::Identifier { .. } => "corpus_identifier",
             CorpusError::Unwritable { .. } => "corpus_unwritable",
             CorpusError::SameFile { .. } => "corpus_same_file",
@@ -227,6 +236,7 @@ impl CorpusError {
             ),
             CorpusError::Leak { .. } => Some("corpus.leakage = \"drop\" leaves such training rows out"),
             CorpusError::DuplicateRow { .. } => Some("corpus.duplicates = \"drop\" leaves such rows out"),
+            CorpusError::TooManyRows { .. } => Some("compile from fewer files, or from a sample of the rows"),
             CorpusError::TooFewEvalRows { .. } => Some("lower eval.cases or give more rows"),
             _ => None,
         }

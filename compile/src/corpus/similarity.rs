@@ -5,31 +5,58 @@
 //! proposal is counted out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// The normalised form of `text`; the trimmed text itself when it has no letter or digit.
 pub(crate) fn normalised(text: &str) -> String {
-    let lower;
-    let text_or_lower = if text.is_ascii() {
-        text
-    } else {
-        lower = text.to_lowercase();
-        &lower
-    };
-    let mut words = String::with_capacity(text_or_lower.len());
+    let words = if text.is_ascii() { ascii_words(text) } else { words(&text.to_lowercase()) };
+    if words.is_empty() { text.trim().to_owned() } else { words }
+}
+
+fn words(lower: &str) -> String {
+    let mut words = String::with_capacity(lower.len());
     let mut apart = false;
-    for letter in text_or_lower.chars() {
+    for letter in lower.chars() {
         if letter.is_alphanumeric() {
             if apart && !words.is_empty() {
                 words.push(' ');
             }
-            words.push(letter.to_ascii_lowercase());
+            words.push(letter);
             apart = false;
         } else {
             apart = true;
         }
     }
-    if words.is_empty() { text.trim().to_owned() } else { words }
+    words
 }
+
+/// The same of ASCII text, without a branch a byte: a space is written over until a letter follows.
+fn ascii_words(text: &str) -> String {
+    let mut words = vec![0; text.len()];
+    let (mut len, mut after_letter) = (0, false);
+    for byte in text.bytes() {
+        let letter = LETTERS[usize::from(byte)];
+        words[len] = letter;
+        let is_letter = letter != b' ';
+        len += usize::from(is_letter | after_letter);
+        after_letter = is_letter;
+    }
+    words.truncate(if after_letter { len } else { len.saturating_sub(1) });
+    String::from_utf8(words).expect("ASCII letters, digits and spaces are text")
+}
+
+/// What becomes of each byte of ASCII text: itself in lower case, or a space.
+const LETTERS: [u8; 256] = {
+    let mut letters = [b' '; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() {
+            letters[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    letters
+};
 
 /// Whether two texts are equal or nearly equal.
 pub(crate) fn near_duplicate(text: &str, other: &str) -> bool {
@@ -42,8 +69,8 @@ pub(crate) fn near_duplicate(text: &str, other: &str) -> bool {
 
 /// Texts to compare others with, and for each token the texts that have it among their rarest.
 pub(super) struct Index<'a> {
-    equal: HashMap<&'a str, usize>,
-    rank: HashMap<&'a str, u32>,
+    equal: HashMap<&'a str, usize, BuildHasherDefault<Folded>>,
+    rank: HashMap<&'a str, u32, BuildHasherDefault<Folded>>,
     /// Each text's tokens, from rare to frequent.
     sets: Vec<Vec<u32>>,
     /// By rank.
@@ -53,7 +80,7 @@ pub(super) struct Index<'a> {
 impl<'a> Index<'a> {
     /// Builds the index of normalised texts.
     pub(super) fn build(texts: &'a [String]) -> Index<'a> {
-        let mut equal = HashMap::new();
+        let mut equal = HashMap::default();
         for (place, text) in texts.iter().enumerate() {
             equal.entry(text.as_str()).or_insert(place);
         }
@@ -62,7 +89,7 @@ impl<'a> Index<'a> {
         sets.iter().flatten().for_each(|token| *counts.entry(token).or_default() += 1);
         let mut by_count: Vec<(u64, &str)> = counts.into_iter().map(|(token, count)| (count, token)).collect();
         by_count.sort_unstable();
-        let rank: HashMap<&str, u32> = by_count.into_iter().map(|(_, token)| token).zip(0..).collect();
+        let rank: HashMap<&str, u32, _> = by_count.into_iter().map(|(_, token)| token).zip(0..).collect();
         let mut ranked: Vec<Vec<u32>> = Vec::with_capacity(sets.len());
         let mut rare: Vec<Vec<usize>> = vec![Vec::new(); rank.len()];
         for (place, set) in sets.iter().enumerate() {
@@ -82,17 +109,25 @@ impl<'a> Index<'a> {
 
     fn nearest(&self, text: &str) -> Option<usize> {
         let (mut tokens, mut unknown_words) = (Vec::new(), Vec::new());
+        // Tokens that no indexed text has are the rarest of all and come first: as many as a prefix holds leave nothing to propose.
+        let word_count = text.bytes().filter(|byte| *byte == b' ').count() + 1;
+        let enough = prefix_len(word_count);
+        let mut room = enough;
         for word in text.split(' ') {
             match self.rank.get(word) {
                 Some(rank) => tokens.push(*rank),
                 None => unknown_words.push(word),
             }
+            if unknown_words.len() >= room {
+                distinct(&mut unknown_words);
+                if unknown_words.len() >= enough {
+                    return None;
+                }
+                room = enough.max(2 * unknown_words.len());
+            }
         }
-        tokens.sort_unstable();
-        tokens.dedup();
-        // Tokens that no indexed text has come first: they are the rarest of all.
-        unknown_words.sort_unstable();
-        unknown_words.dedup();
+        distinct(&mut tokens);
+        distinct(&mut unknown_words);
         let unknown = unknown_words.len();
         let prefix = prefix_len(tokens.len() + unknown).saturating_sub(unknown).min(tokens.len());
         if prefix == 0 {
@@ -102,6 +137,11 @@ impl<'a> Index<'a> {
             tokens[..prefix].iter().filter_map(|token| self.rare.get(*token as usize)).flatten().copied().collect();
         proposed.into_iter().find(|&place| is_near(&tokens, unknown, &self.sets[place]))
     }
+}
+
+fn distinct<T: Ord>(values: &mut Vec<T>) {
+    values.sort_unstable();
+    values.dedup();
 }
 
 /// Tokens of a set of `len` that must hold one in common with any near set, both sorted by the same order.
@@ -114,6 +154,29 @@ fn is_near(left: &[u32], unknown: usize, right: &[u32]) -> bool {
     let shared = left.iter().filter(|token| right.binary_search(token).is_ok()).count();
     let union = left.len() + unknown + right.len() - shared;
     shared * 10 >= union * NEAR_TENTHS
+}
+
+/// Hashes words, the same way on every run, eight bytes a multiplication. Equality decides what a table finds, and nothing iterates
+/// over one, so the hash cannot show; words made to collide would slow down the check of the corpus they stand in and no more.
+#[derive(Default)]
+struct Folded(u64);
+
+impl Hasher for Folded {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let last = rest.iter().fold(rest.len() as u64 + 1, |last, byte| last << 8 | u64::from(*byte));
+        for word in words.iter().map(|word| u64::from_le_bytes(*word)).chain([last]) {
+            let product = u128::from(self.0 ^ word ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
+            self.0 = (product >> 64) as u64 ^ product as u64;
+        }
+    }
+
+    /// The mark behind a text; the texts' ends are in their hashes already.
+    fn write_u8(&mut self, _: u8) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Threshold of the Jaccard index in tenths.

@@ -45,7 +45,7 @@ pub(super) struct Survey {
 
 /// Checks, scans and parts the rows of `files`.
 pub(super) fn survey(request: &Request, files: &[CorpusFile]) -> Result<Survey, CorpusError> {
-    let mut pass = Pass::new(request, files);
+    let mut pass = Pass::new(request, files)?;
     in_order(batches(files, &request.columns)?, |batch| look(request, files, batch?), |looked| pass.add(looked?))?;
     pass.finish()
 }
@@ -157,18 +157,19 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(request: &'a Request, files: &'a [CorpusFile]) -> Pass<'a> {
-        let mut total = 0;
+    fn new(request: &'a Request, files: &'a [CorpusFile]) -> Result<Pass<'a>, CorpusError> {
+        let mut total = 0_u64;
         let mut first_rows = Vec::with_capacity(files.len());
         for file in files {
             first_rows.push(total);
-            total += file.rows;
+            total = total.saturating_add(file.rows);
         }
+        number(total.saturating_sub(1))?;
         // A footer may say anything; beyond this the tables grow as rows come.
         let rows = usize::try_from(total).unwrap_or(ROOM_AT_ONCE).min(ROOM_AT_ONCE);
         let scan = Scan::new();
         let empty = Scan::new().finish(0).0;
-        Pass {
+        Ok(Pass {
             request,
             files,
             first_rows,
@@ -179,13 +180,14 @@ impl<'a> Pass<'a> {
             repeated: [None; 2],
             scan,
             survey: Survey { fates: Vec::with_capacity(rows), duplicates: 0, unused: 0, eval: Vec::new(), scan: empty },
-        }
+        })
     }
 
     fn add(&mut self, looked: Looked) -> Result<(), CorpusError> {
         let mut found = looked.identified.into_found();
         for (place, facts) in looked.rows.iter().enumerate() {
-            let number = self.number();
+            // The files may have more rows than their footers say.
+            let number = number(self.survey.fates.len() as u64)?;
             if let (Some(ids), Some(id)) = (&mut self.ids, facts.id)
                 && let Some(first) = ids.earlier(id, number)
             {
@@ -200,11 +202,6 @@ impl<'a> Pass<'a> {
         }
         found.drain(..).for_each(|found: Found| self.scan.add(found));
         looked.error.map_or(Ok(()), Err)
-    }
-
-    /// The number of the next row over all files.
-    fn number(&self) -> u32 {
-        u32::try_from(self.survey.fates.len()).unwrap_or(u32::MAX)
     }
 
     fn fate(&mut self, batch: &FileBatch, place: usize, part: Option<&Part>, number: u32) -> Result<Fate, CorpusError> {
@@ -277,5 +274,43 @@ impl<'a> Pass<'a> {
     }
 }
 
+/// A row's number over all files as it is kept.
+///
+/// # Errors
+/// [`CorpusError::TooManyRows`].
+fn number(row: u64) -> Result<u32, CorpusError> {
+    let too_many = |_| CorpusError::TooManyRows { found: row.saturating_add(1), limit: u64::from(u32::MAX) + 1 };
+    u32::try_from(row).map_err(too_many)
+}
+
 /// Rows for which room is made before they are read: 350 MB with ids.
 const ROOM_AT_ONCE: usize = 7_000_000;
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::job::Job;
+
+    #[test]
+    fn more_rows_than_have_numbers_are_refused_before_the_first_is_read() {
+        assert_eq!(number(u64::from(u32::MAX)).unwrap(), u32::MAX);
+        let job = Job::parse("[task]\nname = \"a\"\n", Path::new("kolm.toml")).unwrap();
+        let request = Request::from_job(&job, &[PathBuf::from("not there")]);
+        let file = |rows| CorpusFile {
+            path: PathBuf::from("not there"),
+            role: Role::Train,
+            sha256: String::new(),
+            size: 0,
+            rows,
+        };
+        let code = |rows: &[u64]| {
+            let files: Vec<CorpusFile> = rows.iter().map(|rows| file(*rows)).collect();
+            survey(&request, &files).map(|_| ()).unwrap_err().code()
+        };
+        assert_eq!(code(&[1 << 31, 1 << 31]), "corpus_file_missing");
+        assert_eq!(code(&[1 << 31, 1 << 31, 1]), "corpus_too_many_rows");
+        assert_eq!(code(&[u64::MAX, 2]), "corpus_too_many_rows");
+    }
+}

@@ -186,11 +186,11 @@ impl<'a> Section<'a> {
     }
 
     /// `"auto"` (none) or a whole number in `1..=most`.
-    pub(super) fn whole_or_auto(&mut self, key: &str, most: u64) -> Result<Option<u64>, JobError> {
+    pub(super) fn whole_or_auto(&mut self, key: &str, least: u64, most: u64) -> Result<Option<u64>, JobError> {
         if matches!(self.values.get(key), Some(Entry { value: DeValue::String(word), .. }) if word == "auto") {
             self.values.remove(key);
         }
-        self.whole(key, 1, most)
+        self.whole(key, least, most)
     }
 }
 

@@ -20,6 +20,14 @@ pub enum JobError {
         /// The system's words.
         reason: String,
     },
+    /// The file is something else: a corpus, an artifact, an archive.
+    #[error("{}: not text: byte {offset} is no UTF-8, expected a job file (kolm.toml)", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// Where the text ends, from 0.
+        offset: usize,
+    },
     /// The file is longer than any job.
     #[error("{}: found {found} bytes, expected at most {limit}", path.display())]
     TooLong {
@@ -124,6 +132,7 @@ impl JobError {
         match self {
             JobError::NotFound { .. } => "job_not_found",
             JobError::Unreadable { .. } => "job_unreadable",
+            JobError::NotText { .. } => "job_not_text",
             JobError::TooLong { .. } => "job_too_long",
             JobError::Syntax { .. } => "job_syntax",
             JobError::UnknownSection { .. } => "job_unknown_section",

@@ -16,6 +16,8 @@ pub use decimal::Decimal;
 pub use error::JobError;
 pub use init::commented;
 
+use kolm_runtime::recall::{VectorType, limits};
+
 use document::Document;
 use sections::{METRICS, SECTIONS};
 
@@ -210,6 +212,20 @@ pub struct RecallSection {
     pub k: u64,
     /// What is done with them.
     pub usage: RecallUse,
+    /// What the index's vectors are rounded to.
+    pub vectors: VectorType,
+    /// Lists that the passages are sorted into, 0 for none; `None` is none up to a million passages, and so many beyond that one is as
+    /// long as there are lists.
+    pub lists: Option<u64>,
+}
+
+impl RecallSection {
+    /// Lists for so many passages; none where a search looks at all of them.
+    pub fn lists_for(&self, passages: u64) -> Option<u64> {
+        let exact = passages <= limits::EXACT_COUNT as u64;
+        let lists = self.lists.unwrap_or_else(|| if exact { 0 } else { passages.isqrt().next_power_of_two() });
+        Some(lists).filter(|lists| *lists > 0)
+    }
 }
 
 /// What is done with recalled passages.
@@ -278,16 +294,25 @@ impl Job {
     /// Reads and parses the job file at `path`.
     ///
     /// # Errors
-    /// [`JobError::NotFound`], [`JobError::Unreadable`], [`JobError::TooLong`], and everything [`Job::parse`] refuses.
+    /// [`JobError::NotFound`], [`JobError::Unreadable`], [`JobError::NotText`], [`JobError::TooLong`], and everything [`Job::parse`]
+    /// refuses.
     pub fn read(path: &Path) -> Result<Job, JobError> {
         let unreadable = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => JobError::NotFound { path: path.to_owned() },
             _ => JobError::Unreadable { path: path.to_owned(), reason: error.to_string() },
         };
         let file = std::fs::File::open(path).map_err(unreadable)?;
-        let mut text = String::new();
-        file.take(JOB_LEN_MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-        Job::parse(&text, path)
+        let (mut bytes, mut len) = (Vec::new(), 0);
+        file.metadata().map(|data| len = data.len()).map_err(unreadable)?;
+        file.take(JOB_LEN_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Job::parse(text, path),
+            // A long text may have been cut inside its last character.
+            Err(error) if error.error_len().is_none() && bytes.len() as u64 > JOB_LEN_MAX_BYTES => {
+                Err(JobError::TooLong { path: path.to_owned(), found: len, limit: JOB_LEN_MAX_BYTES })
+            }
+            Err(error) => Err(JobError::NotText { path: path.to_owned(), offset: error.valid_up_to() }),
+        }
     }
 
     /// Parses the text of the job file that lies at `path`.

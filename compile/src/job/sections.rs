@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use kolm_runtime::recall::{VectorType, limits};
+
 use super::decimal::Decimal;
 use super::document::Section;
 use super::error::JobError;
@@ -113,7 +115,7 @@ pub(super) fn train(mut section: Section<'_>, path: &Path) -> Result<TrainSectio
         epochs: section.whole("epochs", 1, 10_000)?.unwrap_or(3),
         steps: section.whole("steps", 1, 1 << 32)?,
         batch_size: section.whole("batch_size", 1, 65_536)?.unwrap_or(8),
-        micro_batch: section.whole_or_auto("micro_batch", 65_536)?,
+        micro_batch: section.whole_or_auto("micro_batch", 1, 65_536)?,
         learning_rate: section
             .number("learning_rate", "a number above 0", |rate| rate > 0.0)?
             .unwrap_or_else(|| default(0.001)),
@@ -139,6 +141,8 @@ pub(super) fn recall(mut section: Section<'_>) -> Result<RecallSection, JobError
         revision: filled(&mut section, "revision")?,
         k: section.whole("k", 1, 100)?.unwrap_or(3),
         usage: section.one_of("use", &RECALL_USES, RecallUse::Cite)?,
+        vectors: section.one_of("vectors", &VectorType::ALL.map(|kind| (kind.name(), kind)), VectorType::F32)?,
+        lists: section.whole_or_auto("lists", 0, limits::LISTS as u64)?,
     })
 }
 
@@ -219,7 +223,7 @@ pub(super) const SECTIONS: [(&str, &[&str]); 7] = [
             "checkpoint_every",
         ],
     ),
-    ("recall", &["encoder", "revision", "k", "use"]),
+    ("recall", &["encoder", "revision", "k", "use", "vectors", "lists"]),
     ("eval", &["metric", "labels", "cases", "gate", "max_new_tokens"]),
 ];
 const OVERLONG: [(&str, Overlong); 3] =

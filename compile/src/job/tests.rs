@@ -101,6 +101,8 @@ fn every_value_can_be_set() {
         clip_norm = 0
         [recall]
         use = "off"
+        vectors = "int8"
+        lists = 64
         [eval]
         metric = "rouge_l"
         gate = 0
@@ -112,6 +114,19 @@ fn every_value_can_be_set() {
     );
     assert_eq!((job.train.steps_for(48), job.train.warmup_for(6), job.train.learning_rate.as_str()), (6, 0, "0.002"));
     assert_eq!((job.train.clip_norm.as_str(), job.eval.gate_ppm(), job.eval.metric.name()), ("0", 0, "rouge_l"));
+    assert_eq!((job.recall.usage, job.recall.vectors.name()), (RecallUse::Off, "int8"));
+    assert_eq!((job.recall.lists, job.recall.lists_for(3_000_000)), (Some(64), Some(64)));
+}
+
+#[test]
+fn a_large_index_has_lists_unless_the_job_says_otherwise() {
+    let lists = |text: &str, passages| parse(&format!("{LEAST}[recall]\n{text}\n")).unwrap().recall.lists_for(passages);
+    assert_eq!(
+        [1, 1 << 20, (1 << 20) + 1, 5_000_000].map(|count| lists("", count)),
+        [None, None, Some(1024), Some(4096)]
+    );
+    assert_eq!(lists("lists = \"auto\"", 1 << 22), Some(2048));
+    assert_eq!(lists("lists = 0", 5_000_000), None);
 }
 
 #[test]
@@ -208,6 +223,27 @@ fn every_job_file_of_the_repository_parses() {
             assert!(job.resolve(named).is_file(), "{}: {named}", file.display());
         }
     }
+}
+
+#[test]
+fn a_file_that_is_no_text_is_no_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train.parquet");
+    let read = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        Job::read(&path).unwrap_err()
+    };
+    for bytes in [&b"PAR1\x15\x04\x15\x80\x01"[..], &b"[task]\nname = \"\xc3"[..]] {
+        let error = read(bytes);
+        let message = error.to_string();
+        assert_eq!((error.code(), error.exit_code()), ("job_not_text", 2), "{message}");
+        assert!(message.contains("train.parquet: not text") && message.contains("expected a job file"), "{message}");
+    }
+    let mut long = b"PAR1\x15\x80".to_vec();
+    long.resize(3 << 20, 0);
+    assert_eq!(read(&long).code(), "job_not_text");
+    // Text that is cut inside a character is too long all the same.
+    assert_eq!(read(format!("#{}", "\u{e9}".repeat(1 << 20)).as_bytes()).code(), "job_too_long");
 }
 
 #[test]

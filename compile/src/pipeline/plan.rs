@@ -8,6 +8,7 @@ use kolm_runtime::artifact::{
 use kolm_runtime::eval::Ppm;
 
 use kolm_runtime::model::{self, Coding, DecoderConfig, EncoderConfig, ModelSource, Weights};
+use kolm_runtime::recall::VectorType;
 
 use super::error::CompileError;
 use crate::corpus::{self, Corpus};
@@ -137,7 +138,10 @@ pub(super) fn resolve(resolved: &Resolved<'_>) -> Result<Plan, CompileError> {
                     job::RecallUse::Context => RecallUse::Context,
                     _ => RecallUse::Cite,
                 },
-                passages: resolved.train_rows,
+                // The index holds every training row, also one too long to train on.
+                passages: corpus.train.len() as u64,
+                vectors: Some(job.recall.vectors).filter(|kind| *kind != VectorType::F32),
+                lists: job.recall.lists_for(corpus.train.len() as u64),
             }),
         },
         eval: EvalPlan {

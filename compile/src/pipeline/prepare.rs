@@ -107,7 +107,7 @@ pub fn prepare<'a>(inputs: &'a Inputs, level: Level, progress: &mut Progress) ->
             progress.stage("recall", &format!("embedding {total} passages with {} values each", encoder.hidden_size()));
             progress.start(total);
             let k = usize::try_from(job.recall.k).unwrap_or(usize::MAX);
-            let recall = Recall::build(level, encoder, tokenizer, &corpus.train, k, |done| {
+            let recall = Recall::build(level, encoder, tokenizer, &corpus.train, (k, &job.recall), |done| {
                 progress.advance(done as u64, total, "passages")
             })?;
             progress.finish();

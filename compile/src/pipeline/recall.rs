@@ -2,10 +2,11 @@
 
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::{Encoder, TextTokenizer};
-use kolm_runtime::recall::{Hit, Passage, RecallIndex};
+use kolm_runtime::recall::{Hit, Passage, RecallError, RecallIndex, Vectors};
 
 use super::error::CompileError;
 use crate::corpus::{Row, near_duplicate};
+use crate::job::RecallSection;
 
 /// The index over the training rows.
 pub(super) struct Recall {
@@ -16,7 +17,7 @@ pub(super) struct Recall {
 }
 
 impl Recall {
-    /// Embeds the rows' prompt texts, a few hundred at a time, and builds the index.
+    /// Embeds the rows' prompt texts, a few hundred at a time, and builds the index as the job's section says.
     ///
     /// # Errors
     /// [`CompileError::Model`] from the encoder, [`CompileError::Recall`] from the index.
@@ -25,19 +26,27 @@ impl Recall {
         encoder: &Encoder,
         tokenizer: &TextTokenizer,
         rows: &[Row],
-        k: usize,
+        (k, section): (usize, &RecallSection),
         mut progress: impl FnMut(usize),
     ) -> Result<Recall, CompileError> {
-        let mut vectors = Vec::with_capacity(rows.len() * encoder.hidden_size());
+        let lists = section.lists_for(rows.len() as u64).map(|lists| usize::try_from(lists).unwrap_or(usize::MAX));
+        if let Some(found) = lists.filter(|lists| *lists > rows.len()) {
+            let error = RecallError::TooLarge { what: "recall.lists", found, limit: rows.len() };
+            return Err(error.into());
+        }
+        let mut vectors = Vectors::new(section.vectors, encoder.hidden_size());
         for (chunk, some) in rows.chunks(CHUNK_ROWS).enumerate() {
-            vectors.extend(embed(encoder, tokenizer, some)?);
+            vectors.extend(level, &embed(encoder, tokenizer, some)?)?;
             progress(chunk * CHUNK_ROWS + some.len());
         }
         let passages = rows
             .iter()
             .map(|row| Passage { id: row.id.clone(), text: row.prompt.clone(), answer: row.completion.clone() })
             .collect();
-        let index = RecallIndex::new(level, encoder.hidden_size(), vectors, passages)?;
+        let mut index = RecallIndex::of_vectors(level, vectors, passages)?;
+        if let Some(lists) = lists {
+            index = index.with_lists(level, lists)?;
+        }
         Ok(Recall { index, level, k })
     }
 
@@ -46,12 +55,11 @@ impl Recall {
     /// # Errors
     /// [`CompileError::Recall`].
     pub(super) fn of_training_row(&self, row: usize) -> Result<Vec<Hit>, CompileError> {
-        let dimension = self.index.dimension();
-        let query = &self.index.vectors()[row * dimension..(row + 1) * dimension];
+        let query = self.index.queries(self.level, row..row + 1);
         let text = &self.index.passages()[row].text;
         let mut wanted = self.k + SPARE_HITS;
         loop {
-            let hits = self.index.search(self.level, query, wanted, &|passage| passage == row)?;
+            let hits = self.index.search(self.level, &query, wanted, &|passage| passage == row)?;
             let exhausted = hits.len() < wanted;
             let mut kept = hits;
             kept.retain(|hit| !near_duplicate(text, &self.index.passages()[hit.index].text));

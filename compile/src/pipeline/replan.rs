@@ -71,6 +71,8 @@ pub fn job_of(task: &Task, plan: &Plan) -> Result<Job, CompileError> {
                 Some(artifact::RecallUse::Cite) => RecallUse::Cite,
                 Some(artifact::RecallUse::Context) => RecallUse::Context,
             },
+            vectors: recall.and_then(|recall| recall.vectors).unwrap_or_default(),
+            lists: Some(recall.and_then(|recall| recall.lists).unwrap_or(0)),
         },
         eval: EvalSection {
             metric: Metric::named(&plan.eval.metric).ok_or_else(|| CompileError::Value {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{ArtifactError, FileIdentity, Member, canonical, parse_canonical, rules};
+use crate::recall::VectorType;
 
 /// The resolved plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -334,6 +335,12 @@ pub struct RecallPlan {
     pub usage: RecallUse,
     /// Passages in the index.
     pub passages: u64,
+    /// What the index's vectors are rounded to; absent where they stay f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<VectorType>,
+    /// Lists that the passages are sorted into; absent where a search looks at all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists: Option<u64>,
 }
 
 /// Encoder model: identity, pooling and files.
@@ -435,6 +442,9 @@ impl Plan {
             rules::files(MEMBER, "recall.encoder", &encoder.files)?;
             positive("recall.k", recall.k)?;
             positive("recall.passages", recall.passages)?;
+            positive("recall.lists", recall.lists.unwrap_or(1))?;
+            let rounded = recall.vectors != Some(VectorType::F32);
+            rules::require(MEMBER, "recall.vectors", rounded, || "\"f32\"".to_owned(), "f16 or int8, absent for f32")?;
         }
         self.check_eval()
     }

@@ -13,7 +13,7 @@ use crate::artifact::{
 };
 use crate::kernel::Level;
 use crate::model::{Encoder, ModelSource, TextTokenizer};
-use crate::recall::{Passage, RecallIndex};
+use crate::recall::{Passage, RecallIndex, VectorType, Vectors};
 use crate::verify::{ModelPlaces, ReplayWith, Verification, verify};
 
 const TEMPLATE: &str = "{% for passage in context %}{{ passage }} w38 {% endfor %}{{ prompt }} w39";
@@ -40,7 +40,7 @@ fn text(row: u32) -> String {
     format!("w{} w{} w{}", row % 38, (row * 7 + 3) % 38, (row * 5 + 1) % 38)
 }
 
-fn index(encoder: &ModelSource) -> RecallIndex {
+fn index(encoder: &ModelSource, kind: VectorType) -> RecallIndex {
     let level = Level::detect();
     let loaded = Encoder::load(level, encoder).unwrap();
     let tokenizer = TextTokenizer::load(encoder, 42, &[]).unwrap();
@@ -48,19 +48,24 @@ fn index(encoder: &ModelSource) -> RecallIndex {
         .map(|row| Passage { id: format!("row {row}"), text: text(row), answer: format!("w{}", row % 3) })
         .collect();
     let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
-    let vectors = loaded.embed_texts(&tokenizer, &texts).unwrap().concat();
-    RecallIndex::new(level, loaded.hidden_size(), vectors, rows).unwrap()
+    let mut vectors = Vectors::new(kind, loaded.hidden_size());
+    vectors.extend(level, &loaded.embed_texts(&tokenizer, &texts).unwrap().concat()).unwrap();
+    RecallIndex::of_vectors(level, vectors, rows).unwrap()
 }
 
 /// Seven label cases, recall in the given use; the pack's prompts are what serving must render.
 fn sealed(usage: RecallUse) -> Sealed {
+    sealed_as(usage, VectorType::F32)
+}
+
+fn sealed_as(usage: RecallUse, kind: VectorType) -> Sealed {
     let folder = tempfile::tempdir().unwrap();
     let (base, encoder) = (folder.path().join("base"), folder.path().join("encoder"));
     write(&base, fixture::decoder_files());
     write(&encoder, fixture::encoder_files());
     let model = fixture::model(Level::detect());
     let (base_source, encoder_source) = (ModelSource::folder(&base).unwrap(), ModelSource::folder(&encoder).unwrap());
-    let index = index(&encoder_source);
+    let index = index(&encoder_source, kind);
     let loaded = Encoder::load(Level::detect(), &encoder_source).unwrap();
     let tokenizer = TextTokenizer::load(&encoder_source, 42, &[]).unwrap();
     let case = |row: u32| {
@@ -82,7 +87,7 @@ fn sealed(usage: RecallUse) -> Sealed {
             version: "1.0.0".to_owned(),
             description: "test".to_owned(),
         },
-        plan: plan(usage, &base_source, &encoder_source, labels),
+        plan: Plan { recall: Some(recall_plan(usage, kind, &encoder_source)), ..plan(&base_source, labels) },
         adapter_config: model.adapter.config.to_json("test/decoder"),
         adapter_model: model.adapter.to_safetensors().unwrap(),
         recall: Some(RecallContent { config: members.config, vectors: members.vectors, passages: members.passages }),
@@ -107,7 +112,24 @@ fn sealed(usage: RecallUse) -> Sealed {
     Sealed { _folder: folder, places, model, encoder: encoder_source, content, measured }
 }
 
-fn plan(usage: RecallUse, base: &ModelSource, encoder: &ModelSource, labels: Vec<String>) -> Plan {
+fn recall_plan(usage: RecallUse, kind: VectorType, encoder: &ModelSource) -> RecallPlan {
+    RecallPlan {
+        encoder: EncoderPlan {
+            repo: encoder.repo().to_owned(),
+            revision: encoder.revision().to_owned(),
+            dtype: WeightType::F32,
+            pooling: Pooling::Mean,
+            files: encoder.identities().unwrap(),
+        },
+        k: 2,
+        usage,
+        passages: 9,
+        vectors: (kind != VectorType::F32).then_some(kind),
+        lists: None,
+    }
+}
+
+fn plan(base: &ModelSource, labels: Vec<String>) -> Plan {
     let hash = "ab".repeat(32);
     let number = |text: &str| text.to_owned();
     Plan {
@@ -154,18 +176,7 @@ fn plan(usage: RecallUse, base: &ModelSource, encoder: &ModelSource, labels: Vec
             clip_norm: number("1"),
             max_length: 64,
         },
-        recall: Some(RecallPlan {
-            encoder: EncoderPlan {
-                repo: encoder.repo().to_owned(),
-                revision: encoder.revision().to_owned(),
-                dtype: WeightType::F32,
-                pooling: Pooling::Mean,
-                files: encoder.identities().unwrap(),
-            },
-            k: 2,
-            usage,
-            passages: 9,
-        }),
+        recall: None,
         eval: EvalPlan {
             metric: number("label"),
             labels: Some(labels),
@@ -217,6 +228,27 @@ fn an_artifact_verifies_with_its_replay() {
         let verification = sealed.verify();
         assert!(verification.failure().is_none(), "{:?}", verification.failure());
         assert_eq!(verification.replayed.unwrap().replay_digest, sealed.measured.replay_digest);
+    }
+}
+
+#[test]
+fn an_index_of_another_type_than_the_plan_says_is_refused() {
+    for kind in VectorType::ALL {
+        let mut sealed = sealed_as(RecallUse::Context, kind);
+        assert!(sealed.verify().failure().is_none(), "{:?}", sealed.verify().failure());
+        let planned = &mut sealed.content.plan.recall.as_mut().unwrap().vectors;
+        *planned = if kind == VectorType::F16 { None } else { Some(VectorType::F16) };
+        let verification = sealed.verify();
+        let failure = verification.failure().unwrap();
+        assert_eq!(failure.code(), "members_disagree");
+        assert!(failure.to_string().contains("type of vectors"), "{failure}");
+        let recall = sealed.content.plan.recall.as_mut().unwrap();
+        (recall.vectors, recall.lists) = (Some(kind).filter(|kind| *kind != VectorType::F32), Some(2));
+        let verification = sealed.verify();
+        assert!(verification.failure().unwrap().to_string().contains("number of lists"), "{kind:?}");
+        sealed.content.plan.recall.as_mut().unwrap().vectors = Some(VectorType::F32);
+        let refused = seal(&sealed.content, &sealed.measured, &key()).unwrap_err();
+        assert!(refused.to_string().contains("recall.vectors"), "{refused}");
     }
 }
 

@@ -19,6 +19,7 @@ mod activation;
 mod attention;
 mod bits;
 mod fma;
+mod half;
 mod key_value;
 mod lanes;
 mod level;
@@ -40,6 +41,7 @@ pub use activation::{add, add_bias, gelu, gelu_tanh, scaled_add, silu_multiply};
 pub use attention::{attend_causal, attend_full};
 pub use bits::SplitMix;
 pub use fma::{Fma, Hardware, Software, fma};
+pub use half::f16_bits;
 pub use key_value::KeyValue;
 pub use level::{Level, Vectorized};
 pub use loss::{argmax, cross_entropy, log_probability};
@@ -47,10 +49,10 @@ pub use norm::{layer_norm, rms_norm};
 #[cfg(feature = "planted")]
 pub use planted::{Plant, planted};
 pub use product::{BLOCK, PackedMatrix, product, product_transposed, weighted_rows};
-pub use quantized::{IntegerBits, QuantizedRows};
+pub use quantized::{IntegerBits, QuantizedRows, quantize_group};
 pub use reduce::{LANES, dot, max, sum, sum_squares};
 pub use rope::{RopeScaling, RopeTable};
-pub use scores::scores;
+pub use scores::{StoredRows, scores, widen};
 pub use softmax::softmax;
 pub use spread::{alone, side_by_side};
 

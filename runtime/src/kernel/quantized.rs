@@ -105,7 +105,12 @@ fn integer(bits: IntegerBits, bytes: &[u8], at: usize) -> i8 {
     }
 }
 
-fn quantize_group(values: &[f32], bits: IntegerBits, bytes: &mut [u8]) -> f32 {
+/// Quantises one group of finite values into the bytes of its integers, which are 0, and gives the scale.
+///
+/// # Panics
+///
+/// Where `bytes` is too short.
+pub fn quantize_group(values: &[f32], bits: IntegerBits, bytes: &mut [u8]) -> f32 {
     let limit = bits.limit();
     let greatest = values.iter().fold(0.0, |greatest, w| if w.abs() > greatest { w.abs() } else { greatest });
     let scale = greatest / limit;

@@ -350,7 +350,7 @@ pub(super) fn bf16_to_f32(bits: u16) -> f32 {
 }
 
 /// Exact: every f16 is an f32. Subnormals are mantissa * 2^-24.
-pub(super) fn f16_to_f32(bits: u16) -> f32 {
+pub(crate) fn f16_to_f32(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let (exponent, mantissa) = (u32::from(bits >> 10) & 0x1f, u32::from(bits & 0x3ff));
     match exponent {

@@ -71,7 +71,7 @@ pub enum RecallError {
         /// Expected value.
         expected: usize,
     },
-    /// The vector file does not hold exactly one f32 matrix named `vectors`, or is not written in the one way.
+    /// The vector file does not hold what the configuration says, or is not written in the one way.
     #[error("recall/vectors.safetensors: {detail}")]
     Vectors {
         /// What is wrong.
@@ -99,6 +99,28 @@ pub enum RecallError {
         /// Row, from 1; 0 for the query.
         row: usize,
     },
+    /// A scale that no vector has.
+    #[error("vector {row} has the scale {found:e}, expected a finite number above 0")]
+    Scale {
+        /// Row, from 1.
+        row: usize,
+        /// Found scale.
+        found: f32,
+    },
+    /// Integers that rounding does not give.
+    #[error("vector {row} has integers of magnitude up to {found}, expected up to 127 exactly")]
+    Integers {
+        /// Row, from 1.
+        row: usize,
+        /// Greatest magnitude found.
+        found: u8,
+    },
+    /// Lists that no index has.
+    #[error("recall lists: {detail}")]
+    Lists {
+        /// What is wrong.
+        detail: &'static str,
+    },
     /// The vector file could not be read.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -120,6 +142,9 @@ impl RecallError {
             RecallError::EmptyField { .. } => "recall_empty_field",
             RecallError::DuplicateId { .. } => "recall_duplicate_id",
             RecallError::NotUnit { .. } => "recall_not_unit",
+            RecallError::Scale { .. } => "recall_scale",
+            RecallError::Integers { .. } => "recall_integers",
+            RecallError::Lists { .. } => "recall_lists",
             RecallError::Model(error) => error.code(),
         }
     }

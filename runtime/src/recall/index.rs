@@ -1,10 +1,13 @@
 //! Passages and their unit vectors.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hit, RecallError, limits};
+use super::lists::Lists;
+use super::vectors::{Stored, Vectors};
+use super::{Hit, RecallError, VectorType, limits};
 use crate::kernel::{self, Level};
 
 /// One training row as it can be cited.
@@ -22,32 +25,39 @@ pub struct Passage {
 /// A valid index: as many unit vectors as passages, in training order.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RecallIndex {
-    dimension: usize,
-    vectors: Vec<f32>,
+    vectors: Vectors,
     passages: Vec<Passage>,
+    lists: Option<Lists>,
 }
 
 impl RecallIndex {
-    /// Joins passages and their unit vectors, `vectors` `[P, D]` row by row.
+    /// Joins passages and their unit vectors, `vectors` `[P, D]` row by row, kept as f32.
     ///
     /// # Errors
-    /// [`RecallError::Empty`], [`RecallError::TooLarge`], [`RecallError::Mismatch`], [`RecallError::EmptyField`],
-    /// [`RecallError::DuplicateId`], [`RecallError::NotUnit`].
+    /// As [`RecallIndex::of_vectors`].
     pub fn new(
         level: Level,
         dimension: usize,
         vectors: Vec<f32>,
         passages: Vec<Passage>,
     ) -> Result<RecallIndex, RecallError> {
+        RecallIndex::of_vectors(level, Vectors::stored(dimension, Stored::F32(vectors)), passages)
+    }
+
+    /// Joins passages and their vectors, in the form in which they are to be stored.
+    ///
+    /// # Errors
+    /// [`RecallError::Empty`], [`RecallError::TooLarge`], [`RecallError::Mismatch`], [`RecallError::EmptyField`],
+    /// [`RecallError::DuplicateId`], [`RecallError::NotUnit`], [`RecallError::Scale`], [`RecallError::Integers`].
+    pub fn of_vectors(level: Level, vectors: Vectors, passages: Vec<Passage>) -> Result<RecallIndex, RecallError> {
+        let dimension = vectors.dimension();
         if passages.is_empty() || dimension == 0 {
             return Err(RecallError::Empty);
         }
         within("recall index", passages.len(), limits::PASSAGE_COUNT)?;
         within("vector", dimension, limits::DIMENSION)?;
-        same("length of vectors", vectors.len(), passages.len() * dimension)?;
-        for (row, vector) in vectors.chunks_exact(dimension).enumerate() {
-            unit(level, row + 1, vector)?;
-        }
+        same("length of vectors", vectors.number_count(), passages.len() * dimension)?;
+        vectors.check(level)?;
         let mut seen = BTreeSet::new();
         for (row, passage) in passages.iter().enumerate() {
             let row = row + 1;
@@ -62,17 +72,45 @@ impl RecallIndex {
                 return Err(RecallError::DuplicateId { row, id: passage.id.clone() });
             }
         }
-        Ok(RecallIndex { dimension, vectors, passages })
+        Ok(RecallIndex { vectors, passages, lists: None })
+    }
+
+    /// The same index, searched by lists made for it.
+    pub(super) fn in_lists(self, lists: Lists) -> RecallIndex {
+        RecallIndex { lists: Some(lists), ..self }
+    }
+
+    /// The lists that searches look into; none where they look at every passage.
+    pub fn lists(&self) -> Option<&Lists> {
+        self.lists.as_ref()
     }
 
     /// Numbers in a vector.
     pub fn dimension(&self) -> usize {
-        self.dimension
+        self.vectors.dimension()
+    }
+
+    /// What the vectors are stored as.
+    pub fn vector_type(&self) -> VectorType {
+        self.vectors.kind()
     }
 
     /// All vectors, `[P, D]`.
-    pub fn vectors(&self) -> &[f32] {
+    pub fn vectors(&self) -> &Vectors {
         &self.vectors
+    }
+
+    /// Stored rows as queries `[N, D]`: what they mean, and where rounding moved their length, divided by it again. Nothing for
+    /// rows that are not there.
+    pub fn queries(&self, level: Level, rows: Range<usize>) -> Vec<f32> {
+        let mut queries = self.vectors.values(level, rows);
+        if self.vector_type() != VectorType::F32 {
+            for query in queries.chunks_exact_mut(self.dimension()) {
+                let length = kernel::dot(level, query, query).sqrt();
+                query.iter_mut().for_each(|value| *value /= length);
+            }
+        }
+        queries
     }
 
     /// What a prompt sees of search hits, best first: each passage's text, a line feed, its answer.
@@ -85,12 +123,6 @@ impl RecallIndex {
     pub fn passages(&self) -> &[Passage] {
         &self.passages
     }
-}
-
-/// Refuses a vector whose squared length is not close to one; NaN and infinity are not close.
-pub(super) fn unit(level: Level, row: usize, vector: &[f32]) -> Result<(), RecallError> {
-    let distance = (kernel::dot(level, vector, vector) - 1.0).abs();
-    if distance <= limits::UNIT_TOLERANCE { Ok(()) } else { Err(RecallError::NotUnit { row }) }
 }
 
 pub(super) fn within(what: &'static str, found: usize, limit: usize) -> Result<(), RecallError> {

@@ -2,11 +2,15 @@
 //!
 //! What decodes re-encodes to the same bytes; other bytes are refused.
 
+use std::borrow::Cow;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::index::{same, within};
-use super::{Passage, RecallError, RecallIndex, limits};
+use super::vectors::{Stored, Vectors};
+use super::{Lists, Passage, RecallError, RecallIndex, VectorType, limits};
+use crate::eval::Ppm;
 use crate::kernel::Level;
 use crate::model::safetensors::{self, Dtype, TensorFile};
 
@@ -21,15 +25,42 @@ pub struct RecallMembers {
     pub passages: Vec<u8>,
 }
 
-/// Name of the one tensor.
+/// Name of the tensor of vectors, and of their scales where they are integers.
 const TENSOR: &str = "vectors";
+const SCALES: &str = "scales";
+/// Names of the tensors of lists, where there are any: their centroids, and each passage's list.
+const CENTROIDS: &str = "centroids";
+const LISTS: &str = "lists";
+const U32: Dtype = Dtype::Other("U32", 4);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     dimension: u32,
     format: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lists: Option<ListsSummary>,
     passages: u32,
+    /// Absent for f32, so that each index has one encoding.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    vectors: VectorType,
+}
+
+/// What the configuration says of the lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListsSummary {
+    /// Number of lists.
+    pub count: u32,
+    /// Lists that a search looks into at least.
+    pub probes: u32,
+    /// Share of the ten nearest rows that such a search found for a sample of rows.
+    pub recall_at_10: Ppm,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_f32(kind: &VectorType) -> bool {
+    *kind == VectorType::F32
 }
 
 impl RecallIndex {
@@ -57,12 +88,19 @@ impl RecallIndex {
         let header = Config {
             dimension: size(self.dimension())?,
             format: RecallIndex::FORMAT.to_owned(),
+            lists: match self.lists() {
+                None => None,
+                Some(lists) => Some(ListsSummary {
+                    count: size(lists.count())?,
+                    probes: size(lists.probes())?,
+                    recall_at_10: lists.recall_at_10(),
+                }),
+            },
             passages: size(self.passages().len())?,
+            vectors: self.vector_type(),
         };
         let config = canonical(RecallIndex::CONFIG, &header)?;
-        let shape = [self.passages().len(), self.dimension()];
-        let vectors =
-            safetensors::write(&[(TENSOR, Dtype::F32, &shape, &safetensors::f32_bytes(self.vectors()))], None)?;
+        let vectors = encode(self)?;
         let mut passages = Vec::new();
         for passage in self.passages() {
             passages.extend_from_slice(&canonical(RecallIndex::PASSAGES, passage)?);
@@ -71,36 +109,137 @@ impl RecallIndex {
         Ok(RecallMembers { config, vectors, passages })
     }
 
+    /// What the bytes of [`RecallIndex::CONFIG`] say of the lists; nothing where there are none.
+    ///
+    /// # Errors
+    /// [`RecallError::Malformed`], [`RecallError::NotCanonical`], [`RecallError::UnknownFormat`].
+    pub fn lists_of_config(bytes: &[u8]) -> Result<Option<ListsSummary>, RecallError> {
+        Ok(read_config(bytes)?.lists)
+    }
+
     /// Reads the three members.
     ///
     /// # Errors
     /// As [`RecallIndex::new`], and [`RecallError::Malformed`], [`RecallError::NotCanonical`], [`RecallError::TornLine`],
     /// [`RecallError::UnknownFormat`], [`RecallError::Vectors`], [`RecallError::Model`].
     pub fn parse(level: Level, members: &RecallMembers) -> Result<RecallIndex, RecallError> {
-        let config: Config = read(RecallIndex::CONFIG, 1, &members.config)?;
-        if config.format != RecallIndex::FORMAT {
-            return Err(RecallError::UnknownFormat { found: config.format, expected: RecallIndex::FORMAT });
-        }
+        let config = read_config(&members.config)?;
         let file = TensorFile::from_bytes(RecallIndex::VECTORS, members.vectors.clone())?;
-        if file.names().ne([TENSOR]) {
-            return Err(RecallError::Vectors { detail: "expected exactly one tensor named vectors" });
+        let has_scales = config.vectors == VectorType::Int8;
+        let named = [(CENTROIDS, config.lists.is_some()), (LISTS, config.lists.is_some()), (SCALES, has_scales)];
+        let named = named.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).chain([TENSOR]);
+        if file.names().ne(named) {
+            let detail = "expected vectors, with scales where they are int8, and centroids and lists where config.json has lists";
+            return Err(RecallError::Vectors { detail });
         }
-        let view = file.tensor(TENSOR)?;
-        let [rows, dimension] = view.shape else {
-            return Err(RecallError::Vectors { detail: "expected a matrix" });
-        };
-        if view.dtype != Dtype::F32 {
-            return Err(RecallError::Vectors { detail: "expected f32" });
-        }
+        let (rows, vectors) = decode(&file, config.vectors)?;
         if file.canonical_bytes()? != members.vectors || !file.metadata().is_empty() {
             return Err(RecallError::Vectors { detail: "not written in the one canonical way" });
         }
         let passages = read_passages(&members.passages)?;
-        same("rows of vectors", *rows, passages.len())?;
+        same("rows of vectors", rows, passages.len())?;
         same("passages", passages.len(), usize::try_from(config.passages).unwrap_or(usize::MAX))?;
-        same("dimension", *dimension, usize::try_from(config.dimension).unwrap_or(usize::MAX))?;
-        RecallIndex::new(level, *dimension, view.to_f32()?, passages)
+        same("dimension", vectors.dimension(), usize::try_from(config.dimension).unwrap_or(usize::MAX))?;
+        let index = RecallIndex::of_vectors(level, vectors, passages)?;
+        Ok(match config.lists {
+            None => index,
+            Some(config) => {
+                let lists = decode_lists(level, &file, config, &index)?;
+                index.in_lists(lists)
+            }
+        })
     }
+}
+
+fn read_config(bytes: &[u8]) -> Result<Config, RecallError> {
+    let config: Config = read(RecallIndex::CONFIG, 1, bytes)?;
+    if config.format != RecallIndex::FORMAT {
+        return Err(RecallError::UnknownFormat { found: config.format, expected: RecallIndex::FORMAT });
+    }
+    Ok(config)
+}
+
+fn decode_lists(
+    level: Level,
+    file: &TensorFile,
+    config: ListsSummary,
+    index: &RecallIndex,
+) -> Result<Lists, RecallError> {
+    let (centroids, list_of) = (file.tensor(CENTROIDS)?, file.tensor(LISTS)?);
+    let ([count, dimension], [rows]) = (centroids.shape, list_of.shape) else {
+        return Err(RecallError::Vectors { detail: "expected centroids to be a matrix and lists to be one row" });
+    };
+    if centroids.dtype != Dtype::F32 || list_of.dtype != U32 {
+        return Err(RecallError::Vectors { detail: "expected centroids of F32 and lists of U32" });
+    }
+    let size = |found: u32| usize::try_from(found).unwrap_or(usize::MAX);
+    same("number of centroids", *count, size(config.count))?;
+    same("dimension of centroids", *dimension, index.dimension())?;
+    same("rows in lists", *rows, index.passages().len())?;
+    let list_of = list_of.bytes.as_chunks::<4>().0.iter().map(|list| u32::from_le_bytes(*list)).collect();
+    let lists = Lists::new(level, *dimension, centroids.to_f32()?, list_of, size(config.probes))?;
+    Ok(lists.with_recall(config.recall_at_10))
+}
+
+fn encode(index: &RecallIndex) -> Result<Vec<u8>, RecallError> {
+    let (rows, dimension) = (index.vectors().len(), index.dimension());
+    let mut tensors: Vec<(&str, Dtype, Vec<usize>, Cow<'_, [u8]>)> = Vec::new();
+    if let Some(lists) = index.lists() {
+        let centroids = safetensors::f32_bytes(lists.centroids());
+        tensors.push((CENTROIDS, Dtype::F32, vec![lists.count(), dimension], centroids.into()));
+        let list_of: Vec<u8> = lists.list_of().iter().flat_map(|list| list.to_le_bytes()).collect();
+        tensors.push((LISTS, U32, vec![rows], list_of.into()));
+    }
+    let (dtype, bytes) = match index.vectors().as_stored() {
+        Stored::F32(values) => (Dtype::F32, safetensors::f32_bytes(values).into()),
+        Stored::F16(halves) => {
+            (Dtype::F16, halves.iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<u8>>().into())
+        }
+        Stored::Int8 { integers, scales } => {
+            tensors.push((SCALES, Dtype::F32, vec![rows], safetensors::f32_bytes(scales).into()));
+            (Dtype::I8, Cow::Borrowed(integers.as_slice()))
+        }
+    };
+    tensors.push((TENSOR, dtype, vec![rows, dimension], bytes));
+    let tensors: Vec<(&str, Dtype, &[usize], &[u8])> =
+        tensors.iter().map(|(name, dtype, shape, bytes)| (*name, *dtype, shape.as_slice(), &**bytes)).collect();
+    Ok(safetensors::write(&tensors, None)?)
+}
+
+/// The vectors as they are stored, and how many the file says there are.
+fn decode(file: &TensorFile, kind: VectorType) -> Result<(usize, Vectors), RecallError> {
+    let dtype = match kind {
+        VectorType::F32 => Dtype::F32,
+        VectorType::F16 => Dtype::F16,
+        VectorType::Int8 => Dtype::I8,
+    };
+    let view = file.tensor(TENSOR)?;
+    let [rows, dimension] = view.shape else {
+        return Err(RecallError::Vectors { detail: "expected a matrix" });
+    };
+    if view.dtype != dtype {
+        return Err(RecallError::Vectors {
+            detail: match kind {
+                VectorType::F32 => "expected F32, as config.json names no other type",
+                VectorType::F16 => "expected F16, as config.json says",
+                VectorType::Int8 => "expected I8, as config.json says",
+            },
+        });
+    }
+    let stored = match kind {
+        VectorType::F32 => Stored::F32(view.to_f32()?),
+        VectorType::F16 => {
+            Stored::F16(view.bytes.as_chunks::<2>().0.iter().map(|half| u16::from_le_bytes(*half)).collect())
+        }
+        VectorType::Int8 => {
+            let scales = file.tensor(SCALES)?;
+            if scales.dtype != Dtype::F32 || scales.shape.len() != 1 {
+                return Err(RecallError::Vectors { detail: "expected scales to be one row of F32" });
+            }
+            Stored::Int8 { integers: view.bytes.to_vec(), scales: scales.to_f32()? }
+        }
+    };
+    Ok((*rows, Vectors::stored(*dimension, stored)))
 }
 
 fn read_passages(bytes: &[u8]) -> Result<Vec<Passage>, RecallError> {
@@ -132,70 +271,4 @@ fn read<T: Serialize + DeserializeOwned>(member: &'static str, line: usize, byte
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn index() -> RecallIndex {
-        let passage = |id: &str| Passage { id: id.to_owned(), text: format!("text of {id}"), answer: String::new() };
-        let vectors = vec![1.0, 0.0, 0.6, 0.8, 0.0, -1.0];
-        RecallIndex::new(Level::detect(), 2, vectors, ["a", "b", "c"].map(passage).to_vec()).unwrap()
-    }
-
-    fn check(change: impl FnOnce(&mut RecallMembers), code: &str) {
-        let mut members = index().members().unwrap();
-        change(&mut members);
-        assert_eq!(RecallIndex::parse(Level::detect(), &members).unwrap_err().code(), code);
-    }
-
-    fn tensor(name: &str, shape: &[usize], values: &[f32]) -> Vec<u8> {
-        safetensors::write(&[(name, Dtype::F32, shape, &safetensors::f32_bytes(values))], None).unwrap()
-    }
-
-    #[test]
-    fn members_round_trip() {
-        let members = index().members().unwrap();
-        assert_eq!(members.config, br#"{"dimension":2,"format":"kolm-recall-1","passages":3}"#);
-        assert!(members.passages.starts_with(br#"{"answer":"","id":"a","text":"text of a"}"#));
-        assert_eq!(RecallIndex::parse(Level::detect(), &members).unwrap(), index());
-    }
-
-    #[test]
-    fn refused_members() {
-        let swap = |bytes: &mut Vec<u8>, from: &str, to: &str| {
-            *bytes = String::from_utf8(bytes.clone()).unwrap().replacen(from, to, 1).into_bytes()
-        };
-        check(|members| swap(&mut members.config, "recall-1", "recall-2"), "recall_unknown_format");
-        check(|members| swap(&mut members.config, ":3", ":4"), "recall_mismatch");
-        check(|members| swap(&mut members.config, "\"dimension\":2", "\"dimension\":3"), "recall_mismatch");
-        check(|members| swap(&mut members.config, ":3", ":3.0"), "recall_malformed");
-        check(|members| members.config.push(b'\n'), "recall_not_canonical");
-        check(|members| members.passages.clear(), "recall_empty");
-        check(|members| members.passages.truncate(members.passages.len() - 1), "recall_torn_line");
-        check(|members| members.passages.push(b'\n'), "recall_malformed");
-        check(|members| swap(&mut members.passages, "\"id\":\"b\"", "\"id\":\"a\""), "recall_duplicate_id");
-        check(|members| swap(&mut members.passages, "\"id\":\"b\"", "\"id\":\"\""), "recall_empty_field");
-        check(|members| swap(&mut members.passages, "text of a", ""), "recall_empty_field");
-        check(|members| swap(&mut members.passages, "\"id\":", "\"id\": "), "recall_not_canonical");
-        let vectors = [1.0, 0.0, 0.6, 0.8, 0.0, -1.0];
-        check(|members| members.vectors = tensor("rows", &[3, 2], &vectors), "recall_vectors");
-        check(|members| members.vectors = tensor("vectors", &[6], &vectors), "recall_vectors");
-        check(|members| members.vectors = tensor("vectors", &[2, 3], &vectors), "recall_mismatch");
-        check(
-            |members| members.vectors = tensor("vectors", &[3, 2], &[1.0, 0.0, 0.6, 0.9, 0.0, -1.0]),
-            "recall_not_unit",
-        );
-        check(
-            |members| members.vectors = tensor("vectors", &[3, 2], &[1.0, 0.0, f32::NAN, 0.8, 0.0, -1.0]),
-            "recall_not_unit",
-        );
-        check(|members| members.vectors.truncate(members.vectors.len() - 1), "model_tensor_offsets");
-        check(
-            |members| {
-                let bytes = safetensors::f32_bytes(&vectors);
-                members.vectors =
-                    safetensors::write(&[(TENSOR, Dtype::F32, &[3, 2], &bytes)], Some(("format", "pt"))).unwrap();
-            },
-            "recall_vectors",
-        );
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
 //! Recall: the training passages as unit vectors, searched exactly.
 //!
-//! [`RecallIndex`] holds passages and their vectors, reads and writes the three `recall/` members, and finds the k nearest
-//! by cosine: the 32-lane dot product of unit vectors, ties to the lowest row. No approximation, no order of threads shows.
+//! [`RecallIndex`] holds passages and their vectors (as f32, f16 or int8), reads and writes the three `recall/` members, and finds the k nearest
+//! by cosine: the 32-lane dot product of unit vectors, ties to the lowest row. No order of threads shows. A large index may be sorted
+//! into [`Lists`], of which a search looks into the nearest ones only.
 //! How the vectors come to be is the encoder's affair, how passages enter a prompt the caller's.
 #![cfg_attr(
     not(test),
@@ -11,10 +12,14 @@
 mod error;
 mod index;
 pub mod limits;
+mod lists;
 mod members;
 mod search;
+mod vectors;
 
 pub use error::RecallError;
 pub use index::{Passage, RecallIndex};
-pub use members::RecallMembers;
+pub use lists::Lists;
+pub use members::{ListsSummary, RecallMembers};
 pub use search::{Hit, recall_at_k};
+pub use vectors::{VectorType, Vectors};

@@ -1,9 +1,10 @@
-//! Exact nearest passages.
+//! Nearest passages: exactly, or exactly within the nearest lists.
 
 use rayon::prelude::*;
 
-use super::index::{same, unit, within};
-use super::{RecallError, RecallIndex, limits};
+use super::index::{same, within};
+use super::vectors::unit;
+use super::{Lists, RecallError, RecallIndex, limits};
 use crate::eval::Ppm;
 use crate::kernel::{self, Level};
 
@@ -35,8 +36,8 @@ impl RecallIndex {
         Ok(hits.into_iter().next().unwrap_or_default())
     }
 
-    /// Searches for unit vectors `[Q, D]` at once, each as [`RecallIndex::search`] would, reading the index once for all of
-    /// them; `exclude` is asked with the query's number and the row.
+    /// Searches for unit vectors `[Q, D]` at once, each as [`RecallIndex::search`] would, without lists reading the index once for
+    /// all of them; `exclude` is asked with the query's number and the row.
     ///
     /// # Errors
     /// As [`RecallIndex::search`].
@@ -47,25 +48,82 @@ impl RecallIndex {
         k: usize,
         exclude: &(dyn Fn(usize, usize) -> bool + Sync),
     ) -> Result<Vec<Vec<Hit>>, RecallError> {
+        match self.lists() {
+            None => self.search_exactly(level, queries, k, exclude),
+            Some(lists) => {
+                self.check_queries(level, queries, k)?;
+                let queries = queries.par_chunks_exact(self.dimension()).enumerate();
+                Ok(queries
+                    .map(|(number, query)| self.search_lists(level, lists, query, k, &|row| exclude(number, row)))
+                    .collect())
+            }
+        }
+    }
+
+    fn check_queries(&self, level: Level, queries: &[f32], k: usize) -> Result<(), RecallError> {
         within("k", k, limits::NEAREST)?;
         let width = self.dimension();
         same("length of queries", queries.len() % width, 0)?;
         for query in queries.chunks_exact(width) {
-            unit(level, 0, query)?;
+            unit(level, 0, query, limits::UNIT_TOLERANCE)?;
         }
+        Ok(())
+    }
+
+    /// Looks into the lists nearest to the query, and into further ones while fewer than `k` passages are found.
+    fn search_lists(
+        &self,
+        level: Level,
+        lists: &Lists,
+        query: &[f32],
+        k: usize,
+        exclude: &dyn Fn(usize) -> bool,
+    ) -> Vec<Hit> {
+        let (mut nearest, mut values, mut scores) = (Nearest::new(k), Vec::new(), [0.0; BLOCK_ROWS]);
+        for (place, list) in lists.by_nearness(level, query).into_iter().enumerate() {
+            if place >= lists.probes() && nearest.hits.len() >= k {
+                break;
+            }
+            for rows in lists.rows_of(list).chunks(BLOCK_ROWS) {
+                self.vectors().gather(level, rows, &mut values);
+                let scores = scores.get_mut(..rows.len()).unwrap_or_default();
+                kernel::scores(level, query, &values, query.len(), scores);
+                let rows = rows.iter().filter_map(|row| usize::try_from(*row).ok());
+                for hit in rows.zip(scores.iter().copied()).map(|(index, score)| Hit { index, score }) {
+                    if nearest.takes(hit) && !exclude(hit.index) {
+                        nearest.insert(hit);
+                    }
+                }
+            }
+        }
+        nearest.hits
+    }
+
+    /// Looks at every passage.
+    pub(super) fn search_exactly(
+        &self,
+        level: Level,
+        queries: &[f32],
+        k: usize,
+        exclude: &(dyn Fn(usize, usize) -> bool + Sync),
+    ) -> Result<Vec<Vec<Hit>>, RecallError> {
+        self.check_queries(level, queries, k)?;
+        let width = self.dimension();
         let count = queries.len() / width;
         let rows = self.passages().len();
         let rows_per_task = rows.div_ceil(TASKS).next_multiple_of(BLOCK_ROWS);
-        let tasks = self.vectors().par_chunks(rows_per_task * width).enumerate();
-        let parts: Vec<Vec<Nearest>> = tasks
-            .map(|(task, vectors)| {
+        let parts: Vec<Vec<Nearest>> = (0..rows.div_ceil(rows_per_task))
+            .into_par_iter()
+            .map(|task| {
                 let mut nearest = vec![Nearest::new(k); count];
                 let mut scores = vec![0.0; count * BLOCK_ROWS];
-                for (block, vectors) in vectors.chunks(BLOCK_ROWS * width).enumerate() {
-                    let (first, rows) = (task * rows_per_task + block * BLOCK_ROWS, vectors.len() / width);
-                    let scores = scores.get_mut(..count * rows).unwrap_or_default();
-                    kernel::scores(level, queries, vectors, width, scores);
-                    for (query, (nearest, scores)) in nearest.iter_mut().zip(scores.chunks_exact(rows)).enumerate() {
+                let end = rows.min((task + 1) * rows_per_task);
+                for first in (task * rows_per_task..end).step_by(BLOCK_ROWS) {
+                    let block = first..end.min(first + BLOCK_ROWS);
+                    let scores = scores.get_mut(..count * block.len()).unwrap_or_default();
+                    kernel::scores(level, queries, self.vectors().block(block.clone()), width, scores);
+                    let of_queries = scores.chunks_exact(block.len());
+                    for (query, (nearest, scores)) in nearest.iter_mut().zip(of_queries).enumerate() {
                         nearest.offer(first, scores, &|row| exclude(query, row));
                     }
                 }
@@ -119,12 +177,22 @@ impl Nearest {
         }
     }
 
-    /// Puts in a hit whose row comes after every row of the same score.
+    /// Whether a hit of any row belongs among the `k` highest.
+    fn takes(&self, hit: Hit) -> bool {
+        self.hits.len() < self.k || self.hits.last().is_some_and(|last| before(hit, *last))
+    }
+
+    /// Puts in a hit.
     fn insert(&mut self, hit: Hit) {
-        let place = self.hits.partition_point(|other| other.score >= hit.score);
+        let place = self.hits.partition_point(|other| before(*other, hit));
         self.hits.insert(place, hit);
         self.hits.truncate(self.k);
     }
+}
+
+/// Whether one hit comes before another row's: by score, of equals by row.
+fn before(hit: Hit, other: Hit) -> bool {
+    hit.score > other.score || hit.score == other.score && hit.index < other.index
 }
 
 /// Computes recall@k: the share of queries whose found passages include one with the expected answer, each query one
@@ -149,126 +217,4 @@ const BLOCK_ROWS: usize = 96;
 const SIFTED: usize = 32;
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::recall::Passage;
-
-    fn unit_vector(seed: u64, dimension: usize) -> Vec<f32> {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut draw = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-        };
-        let raw: Vec<f32> = (0..dimension).map(|_| draw()).collect();
-        let length = raw.iter().fold(0.0_f64, |sum, x| sum + f64::from(*x) * f64::from(*x)).sqrt();
-        raw.iter().map(|x| (f64::from(*x) / length) as f32).collect()
-    }
-
-    fn index(rows: &[u64], dimension: usize) -> RecallIndex {
-        let vectors = rows.iter().flat_map(|seed| unit_vector(*seed, dimension)).collect();
-        let passage = |row: usize, seed: &u64| Passage {
-            id: format!("{row}"),
-            text: format!("t{seed}"),
-            answer: format!("a{}", seed % 3),
-        };
-        let passages = rows.iter().enumerate().map(|(row, seed)| passage(row, seed)).collect();
-        RecallIndex::new(Level::detect(), dimension, vectors, passages).unwrap()
-    }
-
-    fn levels() -> Vec<Level> {
-        ["scalar", "v3", "v4", "neon"].iter().filter_map(|name| Level::named(name).ok()).collect()
-    }
-
-    #[test]
-    fn ties_go_to_the_lowest_row_and_excluded_rows_are_left_out() {
-        let index = index(&[5, 9, 5, 7, 5], 40);
-        let rows = |k, exclude: &(dyn Fn(usize) -> bool + Sync)| -> Vec<usize> {
-            index
-                .search(Level::detect(), &unit_vector(5, 40), k, exclude)
-                .unwrap()
-                .iter()
-                .map(|hit| hit.index)
-                .collect()
-        };
-        assert_eq!(rows(3, &|_| false), [0, 2, 4]);
-        assert_eq!(rows(2, &|row| row == 0), [2, 4]);
-        assert_eq!(rows(9, &|row| row == 2).len(), 4);
-        assert!(rows(0, &|_| false).is_empty());
-    }
-
-    #[test]
-    fn every_level_and_thread_count_gives_the_same_bits() {
-        let index = index(&(0..1500).collect::<Vec<u64>>(), 96);
-        let query = unit_vector(77, 96);
-        let bits = |level: Level, threads: usize| -> Vec<(usize, u32)> {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let hits = pool.install(|| index.search(level, &query, 12, &|row| row == 77).unwrap());
-            hits.iter().map(|hit| (hit.index, hit.score.to_bits())).collect()
-        };
-        let first = bits(Level::detect(), 1);
-        for level in levels() {
-            for threads in [1, 2, 3] {
-                assert_eq!(bits(level, threads), first, "{} {threads}", level.name());
-            }
-        }
-    }
-
-    #[test]
-    fn a_batch_finds_what_each_query_finds_with_the_bits_of_dot() {
-        for (rows, dimension) in [(1, 1), (3, 31), (97, 32), (200, 67)] {
-            let index = index(&(0..rows).map(|row| row % 90).collect::<Vec<u64>>(), dimension);
-            let queries: Vec<f32> = (0..7).flat_map(|seed| unit_vector(seed + 40, dimension)).collect();
-            let exclude = |query: usize, row: usize| (query + row).is_multiple_of(5);
-            for level in levels() {
-                let found = index.search_batch(level, &queries, 9, &exclude).unwrap();
-                for (query, (vector, found)) in queries.chunks_exact(dimension).zip(&found).enumerate() {
-                    assert_eq!(found, &index.search(level, vector, 9, &|row| exclude(query, row)).unwrap());
-                    for hit in found {
-                        let row = &index.vectors()[hit.index * dimension..][..dimension];
-                        assert_eq!(hit.score.to_bits(), kernel::dot(Level::detect(), vector, row).to_bits());
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn recall_counts_queries_whose_answer_was_found() {
-        let index = index(&[3, 4, 5, 6], 8);
-        let hit = |rows: &[usize]| rows.iter().map(|row| Hit { index: *row, score: 0.0 }).collect::<Vec<_>>();
-        let found = [hit(&[0, 1]), hit(&[2]), hit(&[])];
-        assert_eq!(recall_at_k(&index, &found, ["a1", "a0", "a0"]).millionths(), 333_333);
-        assert_eq!(recall_at_k(&index, &found, ["a0", "a2", "a0"]).millionths(), 666_666);
-        assert_eq!(recall_at_k(&index, &[], []), Ppm::ZERO);
-    }
-
-    #[test]
-    fn refused_queries() {
-        let index = index(&[1, 2], 8);
-        let check = |query: &[f32], k, code| {
-            assert_eq!(index.search(Level::detect(), query, k, &|_| false).unwrap_err().code(), code);
-        };
-        check(&unit_vector(1, 7), 1, "recall_mismatch");
-        check(&[0.0; 8], 1, "recall_not_unit");
-        check(&[f32::NAN; 8], 1, "recall_not_unit");
-        check(&unit_vector(1, 8), 257, "recall_too_large");
-    }
-
-    proptest! {
-        #[test]
-        fn nearest_is_a_stable_sort_cut_at_k(scores in proptest::collection::vec(-3..3_i8, 0..40), k in 0..12_usize, skip in 0..5_usize) {
-            let scores: Vec<f32> = scores.into_iter().map(f32::from).collect();
-            let exclude = |row: usize| skip != 0 && row.is_multiple_of(skip);
-            let mut wanted: Vec<usize> = (0..scores.len()).filter(|row| !exclude(*row)).collect();
-            wanted.sort_by(|left, right| scores[*right].total_cmp(&scores[*left]));
-            wanted.truncate(k);
-            let mut nearest = Nearest::new(k);
-            let (early, late) = scores.split_at(scores.len() / 2);
-            nearest.offer(0, early, &exclude);
-            nearest.offer(early.len(), late, &exclude);
-            prop_assert_eq!(nearest.hits.iter().map(|hit| hit.index).collect::<Vec<_>>(), wanted);
-        }
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use crate::artifact::{ArtifactError, ArtifactFile, Member, MemberDigest, Opened,
 use crate::eval::{Drift, Outcome as Replay};
 use crate::kernel::Level;
 use crate::model::ModelSource;
-use crate::recall::{RecallIndex, RecallMembers};
+use crate::recall::{Lists, RecallIndex, RecallMembers};
 
 use super::models::{ModelPlaces, Role};
 use super::replay::{recorded, replay};
@@ -184,7 +184,7 @@ pub fn check_members(opened: &Opened) -> Result<(), ArtifactError> {
     check_recall(opened)
 }
 
-/// The index, if there is one, is sound and as large as the plan says.
+/// The index, if there is one, is sound, as large as the plan says and stored as it says.
 fn check_recall(opened: &Opened) -> Result<(), ArtifactError> {
     let Some(plan) = &opened.plan.recall else { return Ok(()) };
     let members = RecallMembers {
@@ -196,7 +196,11 @@ fn check_recall(opened: &Opened) -> Result<(), ArtifactError> {
     let index = RecallIndex::parse(Level::detect(), &members)
         .map_err(|error| ArtifactError::Eval { detail: error.to_string() })?;
     let (member, other) = (Member::RecallPassages.name(), Member::Plan.name());
-    same(member, "number of passages", index.passages().len().to_string(), other, plan.passages.to_string())
+    same(member, "number of passages", index.passages().len().to_string(), other, plan.passages.to_string())?;
+    let (member, planned) = (Member::RecallConfig.name(), plan.vectors.unwrap_or_default());
+    same(member, "type of vectors", index.vector_type().name().to_owned(), other, planned.name().to_owned())?;
+    let (found, planned) = (index.lists().map_or(0, Lists::count).to_string(), plan.lists.unwrap_or(0).to_string());
+    same(member, "number of lists", found, other, planned)
 }
 
 /// Check 2: base, encoder if recall is on, and the adapter, which the artifact carries.

@@ -31,11 +31,8 @@ pub struct Finding {
 
 /// Finds the identifiers in `text`, in order, none overlapping. Replacement tags such as `[PHONE-3f9a1c20]` are no identifiers.
 pub fn scan_text(text: &str) -> Vec<Finding> {
-    let candidates = filter::candidates(text);
     let mut findings: Vec<Finding> = Vec::new();
-    if !candidates.matched_any() {
-        return findings;
-    }
+    let Some(candidates) = filter::candidates(text) else { return findings };
     let tags = tags(text);
     for rule in candidates.iter().filter_map(|place| COMPILED.get(place)) {
         let mut from = 0;
