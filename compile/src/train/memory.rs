@@ -93,8 +93,7 @@ pub fn example_len_bytes(config: &DecoderConfig, initial: &Adapter, example: &Ex
     let tokens = example.tokens.len() - 1;
     let (hidden, queries, keys) = (config.hidden, config.query_width(), config.kv_width());
     let low = initial.config.rank * initial.config.targets.len();
-    let attention = config.heads * tokens;
-    let kept = 4 * hidden + 2 * queries + 2 * keys + 3 * config.intermediate + attention + low;
+    let kept = kept_per_token(config, low, tokens);
     let blocks = if recompute { 1 } else { config.layers };
     // The tape holds the hidden states between blocks; a gradient of them is copied twice on its way.
     let tape = (config.layers + 1) * hidden + 3 * hidden;
@@ -103,6 +102,12 @@ pub fn example_len_bytes(config: &DecoderConfig, initial: &Adapter, example: &Ex
     let (_, head) = loss_head_len_bytes(config, std::slice::from_ref(example));
     let inside = (tokens * backward).max(head as usize / 4);
     4 * (tokens * (blocks * kept + tape) + inside) as u64
+}
+
+/// Values of `BlockActivations` for each of `tokens` tokens, with `low` values of the adapted layers' factors.
+fn kept_per_token(config: &DecoderConfig, low: usize, tokens: usize) -> usize {
+    let (queries, keys) = (config.query_width(), config.kv_width());
+    4 * config.hidden + 2 * queries + 2 * keys + 3 * config.intermediate + config.heads * tokens + low
 }
 
 /// The greatest number of rows of logits that the loss head holds at a time, and the bytes of those rows and of their gradients.
@@ -125,4 +130,65 @@ pub fn in_flight(micro_batch: usize, threads: usize) -> usize {
 pub fn gradients_held(micro_batch: usize, batch: usize) -> usize {
     let before = batch.div_ceil(micro_batch.max(1)).max(1);
     micro_batch.min(batch) + before.ilog2() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use kolm_runtime::kernel::{KeyValue, Level};
+    use kolm_runtime::model::{AdapterConfig, BlockActivations, ModelSource, SegmentKv};
+
+    use super::*;
+    use crate::train::initial_adapter;
+
+    #[test]
+    fn what_a_block_keeps_is_counted_to_the_value() {
+        let level = Level::detect();
+        let decoder = Decoder::load(level, &ModelSource::embedded("kolm/nano").expect("embedded")).expect("a decoder");
+        let config = &decoder.config;
+        let targets = ["q_proj", "down_proj"].map(str::to_owned);
+        let initial = initial_adapter(level, config, &AdapterConfig::new(3, 6, &targets).expect("known targets"), 0)
+            .expect("made");
+        for tokens in [1, 7, 64] {
+            let mut hidden = vec![0.5; tokens * config.hidden];
+            let mut kv = KeyValue::new(config.kv_heads, config.head_dim, tokens);
+            let mut saved = BlockActivations::default();
+            let mut segments = [SegmentKv { tokens, kv: &mut kv }];
+            let (block, lora) = (&decoder.blocks[0], initial.layers.first());
+            block.forward(level, config, &decoder.rope, lora, &mut hidden, &mut segments, Some(&mut saved));
+            let BlockActivations {
+                input,
+                normed,
+                q,
+                k,
+                v,
+                probabilities,
+                attended,
+                middle,
+                normed2,
+                gate,
+                up,
+                product,
+                low,
+            } = &saved;
+            let parts = [input, normed, q, k, v, probabilities, attended, middle, normed2, gate, up, product];
+            let found: usize = parts.into_iter().chain(low).map(Vec::len).sum();
+            assert_eq!(tokens * kept_per_token(config, 6, tokens), found, "{tokens} tokens");
+        }
+        let example = Example { tokens: vec![1; 65], loss_from: 60 };
+        let (kept, again) =
+            (example_len_bytes(config, &initial, &example, false), example_len_bytes(config, &initial, &example, true));
+        assert_eq!(kept - again, (4 * 64 * kept_per_token(config, 6, 64) * (config.layers - 1)) as u64);
+    }
+
+    #[test]
+    fn threads_and_the_rest_decide_how_many_are_in_flight() {
+        for (micro_batch, threads, expected) in
+            [(1, 2, 1), (2, 2, 2), (3, 2, 2), (8, 2, 2), (5, 4, 4), (7, 4, 6), (8, 4, 4), (3, 8, 3), (5, 1, 1)]
+        {
+            assert_eq!(in_flight(micro_batch, threads), expected, "{micro_batch} on {threads}");
+        }
+        for (micro_batch, batch, expected) in [(8, 8, 8), (2, 8, 4), (1, 8, 4), (3, 2, 2)] {
+            assert_eq!(gradients_held(micro_batch, batch), expected, "{micro_batch} of {batch}");
+        }
+    }
 }
