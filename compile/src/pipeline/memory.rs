@@ -224,7 +224,12 @@ impl Needs {
     }
 
     fn activations(&self, choice: Choice) -> u64 {
-        self.costs(choice.recompute).iter().take(in_flight(choice.micro_batch, self.threads)).sum()
+        let costs = self.costs(choice.recompute);
+        let in_flight = in_flight(choice.micro_batch, self.threads);
+        // Examples move between threads, and the allocator keeps something of what each has freed; a single one stays with its caller.
+        let idle = if in_flight > 1 { self.threads.saturating_sub(in_flight) as u64 } else { 0 };
+        let freed = costs.first().map_or(0, |cost| idle * (*cost).min(KEPT_BY_THREAD));
+        costs.iter().take(in_flight).sum::<u64>() + freed
     }
 
     fn peak(&self, choice: Choice) -> u64 {
@@ -232,6 +237,9 @@ impl Needs {
         self.fixed + self.activations(choice) + gradients
     }
 }
+
+/// Freed memory that glibc keeps for a thread before it gives it back: one heap.
+const KEPT_BY_THREAD: u64 = 64 << 20;
 
 /// What a process holds besides models and rows, where the system does not say.
 const ASSUMED_PROCESS: u64 = 64 << 20;
@@ -261,6 +269,8 @@ mod tests {
         check(8, 3, None, 5000, (3, false));
         check(8, 16, None, 1403, (16, true));
         check(3, 8, None, 5000, (6, false));
+        // Three of four threads' examples leave what the fourth freed: 1403, as with four in flight.
+        check(4, 4, None, 1402, (4, true));
     }
 
     #[test]
