@@ -77,6 +77,7 @@ fn compile(folder: &Path) -> PathBuf {
         init_adapter: None,
         created: Timestamp::parse("2026-11-24T00:00:00Z").unwrap(),
         micro_batch: None,
+        memory: None,
         allow_below_gate: false,
         force: false,
         key: KeySource { home: Some(folder.to_owned()), ..KeySource::default() },

@@ -63,6 +63,7 @@ fn compile(job: &Path, home: &Path) -> Compiled {
         init_adapter: None,
         created: Timestamp::parse("2026-11-23T00:00:00Z").unwrap(),
         micro_batch: None,
+        memory: None,
         allow_below_gate: false,
         force: false,
         key: KeySource { home: Some(home.to_owned()), ..KeySource::default() },

@@ -69,8 +69,8 @@ pub(super) struct Compile {
     /// The job file
     pub(super) job: PathBuf,
     /// Folder that receives NAME-VERSION.kolm
-    #[arg(long, value_name = "DIR")]
-    pub(super) out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "plan")]
+    pub(super) out: Option<PathBuf>,
     /// Corpus files in place of those the job trains on
     #[arg(long, value_name = "PARQUET", num_args = 1..)]
     pub(super) corpus: Vec<PathBuf>,
@@ -89,6 +89,13 @@ pub(super) struct Compile {
     /// Examples in flight: auto, all, or a number; changes memory and speed, never bytes
     #[arg(long, value_name = "N", default_value = "auto")]
     pub(super) micro_batch: String,
+    /// Memory that the training may take, such as 3GB or 2.5GiB: decides how many examples are in flight and whether activations are kept
+    /// or computed again; changes memory and speed, never bytes [default: what kolm holds and half of what is free]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) memory: Option<String>,
+    /// Go as far as the first training step, print what the training will need, and stop; writes nothing, needs no key
+    #[arg(long, conflicts_with = "trace")]
+    pub(super) plan: bool,
     /// How much of the training is traced: `full` also writes NAME-VERSION.trace.jsonl with the digests of every block,
     /// starts at step 1 and keeps no checkpoint; changes no byte of the artifact
     #[arg(long, value_enum, default_value_t = Trace::Steps)]

@@ -10,7 +10,7 @@ use super::arguments;
 use super::environment::Environment;
 use super::progress::Progress;
 use crate::job;
-use crate::pipeline::{self, CompileError, Compiled, Request};
+use crate::pipeline::{self, CompileError, Compiled, Request, Size};
 
 /// Runs `kolm compile`.
 pub(super) fn compile(
@@ -19,21 +19,37 @@ pub(super) fn compile(
     environment: &Environment,
 ) -> Result<(), CompileError> {
     let request = request(arguments, environment)?;
+    if arguments.plan {
+        return plan(&request, arguments, level, environment);
+    }
     let compiled = pipeline::compile(&request, level, environment, &mut Progress::new(arguments.quiet))?;
     if arguments.json { super::print_json(&compiled) } else { super::print(&report(&compiled)) }
+}
+
+/// Says what the training of `request` will need, and does none of it.
+pub(super) fn plan(
+    request: &Request,
+    arguments: &arguments::Compile,
+    level: Level,
+    environment: &Environment,
+) -> Result<(), CompileError> {
+    let plan = pipeline::foresee(request, level, environment, &mut Progress::new(arguments.quiet))?;
+    if arguments.json { super::print_json(&plan) } else { super::print(&plan.text()) }
 }
 
 /// What was typed, as a request.
 pub(super) fn request(arguments: &arguments::Compile, environment: &Environment) -> Result<Request, CompileError> {
     Ok(Request {
         job: arguments.job.clone(),
-        out: arguments.out.clone(),
+        // Given unless only the plan is asked for, which is written nowhere.
+        out: arguments.out.clone().unwrap_or_default(),
         corpus: arguments.corpus.clone(),
         base: arguments.base.clone(),
         encoder: arguments.encoder.clone(),
         init_adapter: arguments.init_adapter.clone(),
         created: created(arguments.created.as_deref(), environment)?,
         micro_batch: micro_batch(&arguments.micro_batch)?,
+        memory: arguments.memory.as_deref().map(memory).transpose()?,
         allow_below_gate: arguments.allow_below_gate,
         force: arguments.force,
         key: key_source(&arguments.key, environment),
@@ -134,6 +150,15 @@ pub fn micro_batch(typed: &str) -> Result<Option<usize>, CompileError> {
         "all" => Ok(Some(0)),
         number => number.parse().ok().filter(|size| *size > 0).map(Some).ok_or_else(wrong),
     }
+}
+
+/// What `--memory` means.
+fn memory(typed: &str) -> Result<Size, CompileError> {
+    Size::parse(typed).ok_or_else(|| CompileError::Value {
+        what: "--memory",
+        found: typed.to_owned(),
+        expected: "a size such as 3GB, 2.5GiB or 800MB",
+    })
 }
 
 /// What stands on stdout after a compile.

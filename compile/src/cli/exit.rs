@@ -65,6 +65,7 @@ impl Exit {
             | CompileError::NoTemplate { .. }
             | CompileError::InitialAdapter { .. }
             | CompileError::OutputExists { .. }
+            | CompileError::Memory { .. }
             | CompileError::Value { .. } => Exit::Usage,
             CompileError::Io { action: "read" | "open", source, .. }
                 if source.kind() == std::io::ErrorKind::NotFound =>
@@ -166,6 +167,9 @@ pub fn hint(error: &CompileError) -> Option<String> {
         }
         CompileError::OutputExists { .. } => "raise [task] version, choose another --out, or pass --force to replace it".to_owned(),
         CompileError::Overlong { .. } => "raise [train] max_length, or set [corpus] overlong to \"drop\" or \"truncate\"".to_owned(),
+        CompileError::Memory { .. } => {
+            "raise --memory, or lower [train] max_length, [adapter] rank or, if one was given, --micro-batch; `kolm base quantize` makes the base smaller".to_owned()
+        }
         CompileError::ResidualIdentifier { .. } => {
             "run `kolm corpus deidentify` on the corpus, or set [corpus] identifiers = \"allow\" if it is none".to_owned()
         }

@@ -22,6 +22,9 @@ pub(super) fn refresh(
     let previous = Previous::of(&opened, &digests);
     let mut request = super::compile::request(&arguments.compile, environment)?;
     request.previous = Some(previous.clone());
+    if arguments.compile.plan {
+        return super::compile::plan(&request, &arguments.compile, level, environment);
+    }
     let compiled = pipeline::compile(&request, level, environment, &mut Progress::new(arguments.compile.quiet))?;
     let diff = Diff::of(&arguments.previous, &compiled.path)?;
     let eval = &opened.manifest.eval;

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use kolm_runtime::artifact::{Content, RecallContent, Staged, Task, canonical_lines, sha256_hex};
 use kolm_runtime::eval::{self, Outcome, Pack, Ppm};
 use kolm_runtime::kernel::Level;
-use kolm_runtime::model::{Adapter, Decoder, ModelSource, Target, TextTokenizer};
+use kolm_runtime::model::{Adapter, Decoder, DecoderConfig, ModelSource, Target, TextTokenizer};
 use kolm_runtime::recall::RecallIndex;
 
 use super::prepare::{Prepared, prepare};
-use super::{CompileError, Previous};
+use super::{CompileError, Previous, Size};
 use crate::cli::progress::Progress;
 use crate::corpus::Corpus;
 use crate::job::{Job, Metric};
@@ -35,6 +35,8 @@ pub struct Inputs {
     pub init_adapter: Option<PathBuf>,
     /// Examples in flight; 0 the whole batch, `None` as many as fit. Never changes bits.
     pub micro_batch: Option<usize>,
+    /// Memory that the training may take; `None` for what is free. Never changes bits.
+    pub memory: Option<Size>,
     /// Folder below which checkpoints are kept.
     pub work_folder: PathBuf,
     /// The artifact to be replaced, from whose plan only the corpus may have moved.
@@ -57,12 +59,13 @@ impl Base {
     /// # Errors
     /// [`CompileError::Model`], [`CompileError::NoEndToken`], [`CompileError::Target`].
     pub fn load(level: Level, source: ModelSource, job: &Job) -> Result<Base, CompileError> {
-        let decoder = Arc::new(Decoder::load(level, &source)?);
-        let config = &decoder.config;
+        // What can be refused for its settings is, before gigabytes of weights are read.
+        let config = DecoderConfig::load(&source)?;
         let tokenizer = TextTokenizer::load(&source, config.vocabulary, &config.eos_ids)?;
         let end_token =
-            eval::end_token(config).ok_or_else(|| CompileError::NoEndToken { base: source.repo().to_owned() })?;
+            eval::end_token(&config).ok_or_else(|| CompileError::NoEndToken { base: source.repo().to_owned() })?;
         check_targets(job, &source)?;
+        let decoder = Arc::new(Decoder::load(level, &source)?);
         Ok(Base { source, decoder, tokenizer, end_token })
     }
 }
@@ -119,6 +122,7 @@ pub fn make(inputs: &Inputs, level: Level, progress: &mut Progress) -> Result<Ma
     let (examples, settings) = (prepared.examples.len(), &prepared.settings);
     let checkpoints = inputs.work_folder.join(&sha256_hex(&prepared.plan.encode()?)[..32]);
     let store = CheckpointStore::new(&checkpoints, job.train.checkpoint_every);
+    progress.stage("memory", &prepared.memory.summary());
     progress.stage("train", &format!("{examples} examples, {} steps of {}", settings.steps, settings.batch_size));
     progress.start(settings.steps);
     let mut shown = |report: &StepReport| progress.step(report.step, report.steps, report.loss, report.tokens);

@@ -10,6 +10,7 @@ use kolm_runtime::recall::RecallError;
 use thiserror::Error;
 
 use super::fetch::FetchError;
+use super::size::Size;
 use crate::corpus::CorpusError;
 use crate::job::JobError;
 use crate::train::TrainError;
@@ -163,6 +164,16 @@ pub enum CompileError {
         found: String,
         /// What it must be.
         expected: &'static str,
+    },
+    /// The memory given does not hold the training.
+    #[error("training needs {needed} {with}, --memory gives {given}")]
+    Memory {
+        /// The least that does.
+        needed: Size,
+        /// `--memory`.
+        given: Size,
+        /// With what in memory.
+        with: String,
     },
     /// A bundle is wrong, incomplete, or could not be read or written.
     #[error(transparent)]

@@ -8,6 +8,7 @@ mod assemble;
 mod content;
 mod error;
 pub mod fetch;
+mod free;
 mod memory;
 mod plan;
 mod prepare;
@@ -16,6 +17,8 @@ mod prompt;
 mod recall;
 mod render;
 mod replan;
+mod report;
+mod size;
 mod sources;
 mod start;
 
@@ -23,13 +26,16 @@ use std::path::{Path, PathBuf};
 
 use kolm_runtime::artifact::{AuditLog, KeySource, Timestamp};
 use kolm_runtime::kernel::Level;
+use kolm_runtime::model::ModelSource;
 
 pub use assemble::Compiled;
 pub use content::{Base, Inputs, Made, make};
 pub use error::CompileError;
+pub use memory::MemoryPlan;
 pub use prepare::{Prepared, prepare};
 pub use previous::Previous;
 pub use replan::{job_of, load_corpus};
+pub use size::Size;
 pub use sources::{Lookup, locate};
 
 use crate::cli::environment::Environment;
@@ -56,6 +62,8 @@ pub struct Request {
     pub created: Timestamp,
     /// Examples in flight; 0 the whole batch, `None` as many as fit.
     pub micro_batch: Option<usize>,
+    /// Memory that the training may take; `None` for what is free.
+    pub memory: Option<Size>,
     /// Write the artifact even when K is below the gate.
     pub allow_below_gate: bool,
     /// Replace an artifact of the same name and version.
@@ -78,22 +86,10 @@ pub fn compile(
     environment: &Environment,
     progress: &mut Progress,
 ) -> Result<Compiled, CompileError> {
-    let job = Job::read(&request.job)?;
-    if let Some(previous) = &request.previous {
-        previous.check_task(&job)?;
-    }
+    let job = read_job(request)?;
     let output = assemble::Output::prepare(request, &job)?;
-    let folder = job.path.parent().unwrap_or(Path::new("")).to_owned();
-    let (cache, offline) = (environment.hub_cache.as_path(), environment.offline.as_ref());
-    let endpoint = environment.hub_endpoint.as_deref();
-    // What the job names is relative to the job file, what the command line names to the working folder.
-    let of_job = |model, revision| locate(Lookup { model, revision, folder: &folder, cache, endpoint, offline });
-    let typed = |model| locate(Lookup { model, revision: None, folder: Path::new(""), cache, endpoint, offline });
-    let base = match &request.base {
-        Some(model) => typed(model)?,
-        None => of_job(&job.base.model, job.base.revision.as_deref())?,
-    };
-    let base = Base::load(level, base, &job)?;
+    let models = Models::of(&job, environment);
+    let base = models.load_base(request, &job, level)?;
     let (key, key_was_made) = request.key.load_or_create()?;
     if key_was_made && let Some(path) = request.key.path() {
         progress.stage(
@@ -106,28 +102,97 @@ pub fn compile(
     }
     // A log that refuses the entry would refuse it only after the training.
     AuditLog::open(&environment.kolm_home, &key)?.check_end()?;
-    progress.stage("base", &base.to_string());
-    let corpus = corpus::load(&corpus::Request::from_job(&job, &request.corpus))?;
-    let encoder = match (job.recall.usage, &request.encoder) {
-        (RecallUse::Off, _) => None,
-        (_, Some(model)) => Some(typed(model)?),
-        (_, None) => Some(of_job(&job.recall.encoder, job.recall.revision.as_deref())?),
-    };
-    let inputs = Inputs {
-        init_adapter: request.init_adapter.clone().or_else(|| job.adapter.init.as_ref().map(|init| job.resolve(init))),
-        micro_batch: request.micro_batch.or_else(|| job.train.micro_batch.and_then(|size| usize::try_from(size).ok())),
-        work_folder: environment.work_folder(),
-        previous: request.previous.clone(),
-        full_trace: request.full_trace.then(|| output.full_trace()),
-        job,
-        base,
-        corpus,
-        encoder,
-    };
+    let full_trace = request.full_trace.then(|| output.full_trace());
+    let inputs = models.inputs(request, job, base, full_trace, progress)?;
     let made = make(&inputs, level, progress)?;
     let gate = plan::gate(&inputs.job);
     if made.outcome.k < gate && !request.allow_below_gate {
         return Err(CompileError::BelowGate { k: made.outcome.k.to_string(), gate: gate.to_string() });
     }
     assemble::write(&output, &made, &inputs, request.created, &key, environment)
+}
+
+/// Goes as far as the first training step and says what the training will need; writes nothing and needs no key.
+///
+/// # Errors
+/// [`CompileError`], as [`compile`] would stop before it trains.
+pub fn foresee(
+    request: &Request,
+    level: Level,
+    environment: &Environment,
+    progress: &mut Progress,
+) -> Result<MemoryPlan, CompileError> {
+    let job = read_job(request)?;
+    let models = Models::of(&job, environment);
+    let base = models.load_base(request, &job, level)?;
+    let inputs = models.inputs(request, job, base, None, progress)?;
+    Ok(prepare(&inputs, level, progress)?.memory)
+}
+
+fn read_job(request: &Request) -> Result<Job, CompileError> {
+    let job = Job::read(&request.job)?;
+    if let Some(previous) = &request.previous {
+        previous.check_task(&job)?;
+    }
+    Ok(job)
+}
+
+/// Where models are looked for: what the job names is relative to the job file, what the command line names to the working folder.
+struct Models<'a> {
+    folder: PathBuf,
+    environment: &'a Environment,
+}
+
+impl<'a> Models<'a> {
+    fn of(job: &Job, environment: &'a Environment) -> Self {
+        Self { folder: job.path.parent().unwrap_or(Path::new("")).to_owned(), environment }
+    }
+
+    fn locate(&self, model: &str, revision: Option<&str>, folder: &Path) -> Result<ModelSource, CompileError> {
+        let (cache, offline) = (self.environment.hub_cache.as_path(), self.environment.offline.as_ref());
+        locate(Lookup { model, revision, folder, cache, endpoint: self.environment.hub_endpoint.as_deref(), offline })
+    }
+
+    /// Finds and loads the base; a base that does not fit the memory given is refused before anything else is done.
+    fn load_base(&self, request: &Request, job: &Job, level: Level) -> Result<Base, CompileError> {
+        let source = match &request.base {
+            Some(model) => self.locate(model, None, Path::new(""))?,
+            None => self.locate(&job.base.model, job.base.revision.as_deref(), &self.folder)?,
+        };
+        let base = Base::load(level, source, job)?;
+        memory::check_base(&base.decoder, request.memory)?;
+        Ok(base)
+    }
+
+    /// Reads the corpus and finds the encoder.
+    fn inputs(
+        &self,
+        request: &Request,
+        job: Job,
+        base: Base,
+        full_trace: Option<PathBuf>,
+        progress: &mut Progress,
+    ) -> Result<Inputs, CompileError> {
+        progress.stage("base", &base.to_string());
+        let corpus = corpus::load(&corpus::Request::from_job(&job, &request.corpus))?;
+        let encoder = match (job.recall.usage, &request.encoder) {
+            (RecallUse::Off, _) => None,
+            (_, Some(model)) => Some(self.locate(model, None, Path::new(""))?),
+            (_, None) => Some(self.locate(&job.recall.encoder, job.recall.revision.as_deref(), &self.folder)?),
+        };
+        let init_adapter = request.init_adapter.clone();
+        let micro_batch = job.train.micro_batch.and_then(|size| usize::try_from(size).ok());
+        Ok(Inputs {
+            init_adapter: init_adapter.or_else(|| job.adapter.init.as_ref().map(|init| job.resolve(init))),
+            micro_batch: request.micro_batch.or(micro_batch),
+            memory: request.memory,
+            work_folder: self.environment.work_folder(),
+            previous: request.previous.clone(),
+            full_trace,
+            job,
+            base,
+            corpus,
+            encoder,
+        })
+    }
 }

@@ -9,6 +9,7 @@ use kolm_runtime::model::{Adapter, AdapterConfig, Encoder, ModelSource, PromptTe
 use kolm_runtime::recall::Hit;
 
 use super::content::{Base, Inputs};
+use super::memory::MemoryPlan;
 use super::prompt::{Overlong, Prompter, Rendered};
 use super::recall::Recall;
 use super::render::Grounded;
@@ -32,6 +33,8 @@ pub struct Prepared<'a> {
     pub examples: Vec<Example>,
     /// How it is learned.
     pub settings: Settings,
+    /// What that needs of memory.
+    pub memory: MemoryPlan,
     /// Index and what it gives for each eval row; none when recall is off.
     pub(super) recalled: Option<(Recall, Vec<Vec<Hit>>)>,
 }
@@ -164,11 +167,23 @@ pub fn prepare<'a>(inputs: &'a Inputs, level: Level, progress: &mut Progress) ->
             adapter
         }
     };
-    let examples: Vec<Example> = rows.train.iter().map(Rendered::example).collect();
-    let micro_batch =
-        inputs.micro_batch.unwrap_or_else(|| memory::micro_batch(config, &examples, job.train.batch_size));
-    let settings = start::settings(job, &plan, micro_batch);
-    Ok(Prepared { level, base: whole, plan, pack, initial, examples, settings, recalled })
+    // What only the stages before needed is given back before memory is measured.
+    let examples = rows.train;
+    drop((encoder, rows.eval));
+    let memory = memory::plan(&memory::Parts {
+        decoder,
+        initial: &initial,
+        examples: &examples,
+        recall: recalled.as_ref().map_or(0, |(recall, _)| recall.len_bytes()),
+        text: corpus.train.iter().chain(&corpus.eval).map(|row| (row.prompt.len() + row.completion.len()) as u64).sum(),
+        steps: plan.train.steps,
+        batch_size: usize::try_from(job.train.batch_size).unwrap_or(usize::MAX),
+        micro_batch: inputs.micro_batch,
+        memory: inputs.memory,
+        threads: rayon::current_num_threads(),
+    })?;
+    let settings = start::settings(job, &plan, &memory);
+    Ok(Prepared { level, base: whole, plan, pack, initial, examples, settings, memory, recalled })
 }
 
 fn template(job: &Job, base: &ModelSource) -> Result<(PromptTemplate, bool), CompileError> {

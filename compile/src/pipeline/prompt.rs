@@ -47,9 +47,10 @@ pub(super) struct Rendered {
 }
 
 impl Rendered {
-    /// The row as a training example.
-    pub(super) fn example(&self) -> Example {
-        Example { tokens: self.tokens.clone(), loss_from: self.loss_from }
+    /// The row as a training example; its text is not needed any more.
+    pub(super) fn into_example(mut self) -> Example {
+        self.tokens.shrink_to_fit();
+        Example { tokens: self.tokens, loss_from: self.loss_from }
     }
 }
 

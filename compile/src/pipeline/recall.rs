@@ -50,6 +50,13 @@ impl Recall {
         Ok(Recall { index, level, k })
     }
 
+    /// Bytes of vectors and passages.
+    pub(super) fn len_bytes(&self) -> u64 {
+        let texts = self.index.passages().iter();
+        let texts: usize = texts.map(|passage| passage.id.len() + passage.text.len() + passage.answer.len()).sum();
+        (size_of_val(self.index.vectors()) + texts) as u64
+    }
+
     /// The k nearest passages of training row `row`, itself and its near-duplicates left out.
     ///
     /// # Errors

@@ -7,10 +7,11 @@ use super::prompt::{Prompter, Rendered};
 use super::recall::Recall;
 use crate::corpus::{Corpus, Row};
 use crate::job::RecallUse;
+use crate::train::Example;
 
 /// The rows that are left, as the model sees them.
 pub(super) struct Rows<'a> {
-    pub(super) train: Vec<Rendered>,
+    pub(super) train: Vec<Example>,
     pub(super) eval: Vec<(&'a Row, Rendered)>,
     pub(super) dropped: u64,
 }
@@ -36,7 +37,7 @@ impl<'a> Grounded<'a> {
                 None => Vec::new(),
             };
             match self.render_row(row, &context)? {
-                Some(rendered) => rows.train.push(rendered),
+                Some(rendered) => rows.train.push(rendered.into_example()),
                 None => rows.dropped += 1,
             }
         }

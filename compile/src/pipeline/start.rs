@@ -6,6 +6,7 @@ use kolm_runtime::artifact::Plan;
 use kolm_runtime::model::AdapterConfig;
 
 use super::CompileError;
+use super::memory::MemoryPlan;
 use crate::job::Job;
 use crate::train::{self, Settings};
 
@@ -38,7 +39,7 @@ pub(super) fn same_shape(found: &AdapterConfig, expected: &AdapterConfig) -> Res
 }
 
 /// The training run that job and plan ask for.
-pub(super) fn settings(job: &Job, plan: &Plan, micro_batch: usize) -> Settings {
+pub(super) fn settings(job: &Job, plan: &Plan, memory: &MemoryPlan) -> Settings {
     let train = &job.train;
     Settings {
         seed: train.seed,
@@ -57,7 +58,7 @@ pub(super) fn settings(job: &Job, plan: &Plan, micro_batch: usize) -> Settings {
         clip_norm: train.clip_norm.value(),
         order: train::Order::Shuffled,
         trace_every: 1,
-        micro_batch,
-        recompute: false,
+        micro_batch: memory.micro_batch,
+        recompute: memory.recompute,
     }
 }

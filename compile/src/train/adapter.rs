@@ -69,20 +69,9 @@ pub fn train_adapter(
     check_examples(&decoder.config, examples)?;
     let (objective, mut parameters) =
         AdapterObjective::new(level, source, decoder, &initial, examples, settings.recompute)?;
+    drop(initial);
     let trace = engine::run(level, &objective, settings, &mut parameters, checkpoint, watcher)?;
     Ok((objective.adapter(&parameters)?, trace))
-}
-
-/// Bytes of activations that one example of `tokens` tokens keeps while in flight, besides the model itself.
-pub fn example_len_bytes(config: &DecoderConfig, tokens: usize, recompute: bool) -> u64 {
-    let row = 6 * config.hidden
-        + 2 * config.query_width()
-        + 2 * config.kv_width()
-        + 3 * config.intermediate
-        + config.heads * tokens;
-    let kept = if recompute { 1 } else { config.layers };
-    let head = tokens.min(256) * 2 * config.vocabulary.min(1 << 14);
-    4 * (tokens * (row * (kept + 2) + config.layers * config.hidden) + head) as u64
 }
 
 /// Packs a frozen base for the backward pass.

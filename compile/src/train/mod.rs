@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod full_trace;
 mod gradient;
+mod memory;
 mod optimizer;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "an oracle in f64, compared within a tolerance")]
@@ -26,11 +27,14 @@ pub mod stream;
 mod tape;
 mod tree;
 
-pub use adapter::{example_len_bytes, initial_adapter, train_adapter};
+pub use adapter::{initial_adapter, train_adapter};
 pub use checkpoint::CheckpointStore;
 pub use engine::Watcher;
 pub use error::TrainError;
 pub use full_trace::{BlockTrace, FullTrace, FullTraceLine};
+pub use memory::{
+    AdapterMemory, BaseMemory, ByStorage, example_len_bytes, gradients_held, in_flight, loss_head_len_bytes,
+};
 pub use pretrain::{Pretrained, packed_examples, pretrain_decoder};
 pub use pretrain_encoder::{Passage, ProxyObjective, pretrain_encoder};
 pub use record::{Detail, Place, Recorded, Values};

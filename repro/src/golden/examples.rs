@@ -56,6 +56,7 @@ pub fn record(level: Level, root: &Path, job: &str) -> Result<Vec<u8>> {
         encoder,
         init_adapter: None,
         micro_batch: None,
+        memory: None,
         work_folder: work.path().to_owned(),
         previous: None,
         full_trace: None,

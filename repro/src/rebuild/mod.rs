@@ -112,6 +112,7 @@ pub fn inputs(
         encoder: found.encoder,
         init_adapter: request.init_adapter.clone(),
         micro_batch: request.micro_batch,
+        memory: None,
         work_folder: environment.work_folder().join("rebuild"),
         previous: None,
         full_trace: request.full_trace.clone(),

@@ -3,7 +3,7 @@
 //! A tied embedding is the output head's own weight and is read out of its panels, so that it lies in memory once.
 
 use super::matrix::Matrix;
-use crate::kernel::{PackedMatrix, QuantizedRows};
+use crate::kernel::{IntegerBits, PackedMatrix, QuantizedRows};
 
 /// Rows `[V, C]`.
 #[derive(Clone, Debug)]
@@ -32,6 +32,19 @@ impl Embedding {
         Self::Bf16(table.iter().map(|value| (value.to_bits() >> 16) as u16).collect())
     }
 
+    /// Type its values are kept in, and the bytes they occupy; none where it is the head's own weight.
+    pub fn storage(&self) -> Option<(&'static str, usize)> {
+        match self {
+            Self::Tied => None,
+            Self::F32(table) => Some(("f32", size_of_val(table.as_slice()))),
+            Self::Bf16(table) => Some(("bf16", size_of_val(table.as_slice()))),
+            Self::Quantized(table) => {
+                let name = if table.bits == IntegerBits::Four { "int4" } else { "int8" };
+                Some((name, table.integers.len() + size_of_val(table.scales.as_slice())))
+            }
+        }
+    }
+
     /// The row of one token, `C` values; none where the table ends before it.
     pub fn row(&self, token: usize, width: usize, head: &PackedMatrix) -> Option<Vec<f32>> {
         let begin = token.checked_mul(width)?;
@@ -55,14 +68,15 @@ impl Embedding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{IntegerBits, Level};
+    use crate::kernel::Level;
 
     #[test]
     fn every_form_gives_the_same_rows() {
         let table: Vec<f32> = (0..128).map(|value| value as f32 * 0.25 - 1.0).collect();
         let head = PackedMatrix::frozen_from_columns(Level::detect(), &table, 4, 32);
         let compact = Embedding::new(table.clone().into());
-        assert!(matches!(compact, Embedding::Bf16(_)));
+        assert_eq!(compact.storage(), Some(("bf16", 256)));
+        assert_eq!(Embedding::Tied.storage(), None);
         for embedding in [Embedding::Tied, Embedding::F32(table.clone()), compact] {
             check(&embedding, &head, &table);
         }

@@ -37,8 +37,7 @@ pub(crate) fn head(
         hidden: vec![0.0; hidden.len()],
         learned: learns.then(|| (vec![0.0; width], vec![0.0; vocabulary * width])),
     };
-    // A learned head's gradient is a product over the rows: its chunks are that product's blocks.
-    let chunk = if learns { kernel::BLOCK } else { (CHUNK_VALUES / vocabulary).clamp(1, kernel::BLOCK) };
+    let chunk = chunk_rows(vocabulary, learns);
     let first_row = example.loss_from - 1;
     let rows = example.tokens.len() - example.loss_from;
     let note = |operation: &str, tensor: &str, values: &[f32], width: usize| {
@@ -84,6 +83,11 @@ pub(crate) fn head(
         record.loss(losses);
     }
     out
+}
+
+/// Rows of logits held at once; a learned head's gradient is a product over the rows, and its chunks are that product's blocks.
+pub(crate) fn chunk_rows(vocabulary: usize, learns: bool) -> usize {
+    if learns { kernel::BLOCK } else { (CHUNK_VALUES / vocabulary).clamp(1, kernel::BLOCK) }
 }
 
 /// Logits held at once when the head is frozen: 16 MB.

@@ -85,6 +85,21 @@ impl IntegerPanels {
         4 * (self.words.len() + self.values.len())
     }
 
+    /// Width of the integers.
+    pub(super) fn bits(&self) -> IntegerBits {
+        self.bits
+    }
+
+    /// Bytes that the transpose of these panels, `width` wide and of `n` columns in all, would hold.
+    pub(super) fn transposed_len_bytes(&self, width: usize, n: usize) -> usize {
+        let panels = self.k.div_ceil(width);
+        let scales = match self.scales {
+            Scales::Along { group } => n * (width / group.min(width)),
+            Scales::Across { run } => width * (n / run),
+        };
+        panels * (self.bits.len_bytes(width * n) + 4 * scales)
+    }
+
     /// The values of one column, of panels `width` columns wide.
     pub(super) fn column(&self, width: usize, column: usize) -> Vec<f32> {
         let (panel, column) = (column / width, column % width);

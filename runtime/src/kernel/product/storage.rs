@@ -10,7 +10,7 @@ use super::integers::IntegerPanels;
 use super::tile::tile;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
-use crate::kernel::quantized::QuantizedRows;
+use crate::kernel::quantized::{IntegerBits, QuantizedRows};
 use crate::kernel::spread::worthwhile;
 
 /// A right side `[K, N]` of products, cut into panels of the level's width; each panel is `[K, width]`, the last one padded with
@@ -132,6 +132,29 @@ impl PackedMatrix {
             Panels::F32(values) => size_of_val(values.as_slice()),
             Panels::Bf16(words) => size_of_val(words.as_slice()),
             Panels::Integers(integers) => integers.len_bytes(),
+        }
+    }
+
+    /// Type its values are kept in: `f32`, `bf16`, `int8` or `int4`.
+    pub fn storage(&self) -> &'static str {
+        match &self.panels {
+            Panels::F32(_) => "f32",
+            Panels::Bf16(_) => "bf16",
+            Panels::Integers(integers) => match integers.bits() {
+                IntegerBits::Eight => "int8",
+                IntegerBits::Four => "int4",
+            },
+        }
+    }
+
+    /// Bytes that the transpose of a frozen matrix would occupy, packed from the same weight.
+    pub fn transposed_len_bytes(&self) -> usize {
+        let width = self.level.panel_columns();
+        let values = self.k.div_ceil(width) * width * self.n;
+        match &self.panels {
+            Panels::F32(_) => 4 * values,
+            Panels::Bf16(_) => 2 * values,
+            Panels::Integers(integers) => integers.transposed_len_bytes(width, self.n),
         }
     }
 

@@ -185,3 +185,27 @@ fn a_product_over_integers_equals_the_one_over_their_values() {
         }
     }
 }
+
+#[test]
+fn the_length_of_a_transpose_is_known_before_it_is_packed() {
+    let mut random = SplitMix(9);
+    let (n, k) = (70, 128);
+    let weight = random.uniforms(n * k);
+    let bf16: Vec<f32> = weight.iter().map(|x| f32::from_bits(x.to_bits() & 0xffff_0000)).collect();
+    for level in levels() {
+        for (values, name) in [(&weight, "f32"), (&bf16, "bf16")] {
+            let packed = PackedMatrix::frozen_from_columns(level, values, n, k);
+            let transposed = PackedMatrix::frozen_from_rows(level, values, n, k);
+            assert_eq!((packed.storage(), packed.transposed_len_bytes()), (name, transposed.len_bytes()), "{level:?}");
+        }
+        for (bits, name) in [(IntegerBits::Four, "int4"), (IntegerBits::Eight, "int8")] {
+            for group in [8, 16, 64] {
+                let rows = QuantizedRows::quantize(&weight, n, k, bits, group);
+                let packed = PackedMatrix::from_quantized_columns(level, &rows);
+                let transposed = PackedMatrix::from_quantized_rows(level, &rows);
+                let found = (packed.storage(), packed.transposed_len_bytes());
+                assert_eq!(found, (name, transposed.len_bytes()), "groups of {group} at {level:?}");
+            }
+        }
+    }
+}
