@@ -1,5 +1,5 @@
 //! One measurement of ours for `ci/bench-peers`, printed as one JSON line:
-//! `speed product M K N | decode MODEL | prefill MODEL | train MODEL`.
+//! `speed product M K N | decode MODEL | prefill MODEL | train MODEL | encode MODEL`.
 //!
 //! What is measured is what `ci/peers/torch_speed.py` measures: the same model files, token counts and batches. `value` is a rate in
 //! `unit`, the median of the repetitions; `peak_mb` the process's greatest resident memory.
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use kolm_compile::train::{Example, Order, Schedule, Settings, StepReport, train_adapter};
 use kolm_runtime::kernel::{Level, PackedMatrix, SplitMix, argmax, product};
-use kolm_runtime::model::{Adapter, Decoder, ModelSource, Step};
+use kolm_runtime::model::{Adapter, Decoder, Encoder, ModelSource, Step};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,7 +21,8 @@ fn main() -> anyhow::Result<()> {
         ["decode", model] => (decode(level, Path::new(model))?, "tokens/s"),
         ["prefill", model] => (prefill(level, Path::new(model))?, "tokens/s"),
         ["train", model] => (train(level, Path::new(model))?, "tokens/s"),
-        _ => anyhow::bail!("expected product M K N, decode MODEL, prefill MODEL or train MODEL"),
+        ["encode", model] => (encode(level, Path::new(model))?, "texts/s"),
+        _ => anyhow::bail!("expected product M K N, decode MODEL, prefill MODEL, train MODEL or encode MODEL"),
     };
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak =
@@ -141,10 +142,27 @@ fn train(level: Level, model: &Path) -> anyhow::Result<f64> {
     Ok((batch_size * longest) as f64 / middle(times))
 }
 
+/// 32 texts of 128 tokens to unit vectors.
+fn encode(level: Level, model: &Path) -> anyhow::Result<f64> {
+    let encoder = Encoder::load(level, &ModelSource::folder(model)?)?;
+    let texts: Vec<Vec<u32>> =
+        random_tokens(encoder.config.vocabulary, 32 * 128).chunks(128).map(<[u32]>::to_vec).collect();
+    let mut fault = None;
+    let seconds = median_seconds(|| match encoder.embed(&texts) {
+        Ok(vectors) => drop(std::hint::black_box(vectors)),
+        Err(error) => fault = Some(error),
+    });
+    fault.map_or(Ok(32.0 / seconds), |error| Err(error.into()))
+}
+
 fn tokens(decoder: &Decoder, count: usize) -> Vec<u32> {
+    random_tokens(decoder.config.vocabulary, count)
+}
+
+fn random_tokens(vocabulary: usize, count: usize) -> Vec<u32> {
     let mut random = SplitMix(7);
     // below the vocabulary, whose limit fits u32
-    (0..count).map(|_| (random.next() % decoder.config.vocabulary as u64) as u32).collect()
+    (0..count).map(|_| (random.next() % vocabulary as u64) as u32).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this program measures time")]

@@ -1,5 +1,7 @@
 //! The recall stage: training passages embedded by the pinned encoder, and which of them each row sees.
 
+use std::ops::Range;
+
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::{Encoder, TextTokenizer};
 use kolm_runtime::recall::{Hit, Passage, RecallIndex};
@@ -41,25 +43,35 @@ impl Recall {
         Ok(Recall { index, level, k })
     }
 
-    /// The k nearest passages of training row `row`, itself and its near-duplicates left out.
+    /// The k nearest passages of each of some training rows, itself and its near-duplicates left out.
     ///
     /// # Errors
     /// [`CompileError::Recall`].
-    pub(super) fn of_training_row(&self, row: usize) -> Result<Vec<Hit>, CompileError> {
-        let dimension = self.index.dimension();
-        let query = &self.index.vectors()[row * dimension..(row + 1) * dimension];
+    pub(super) fn of_training_rows(&self, rows: Range<usize>) -> Result<Vec<Vec<Hit>>, CompileError> {
+        let wanted = self.k + SPARE_HITS;
+        let first = rows.start;
+        let queries = self.vectors(rows.clone());
+        let found = self.index.search_batch(self.level, queries, wanted, &|query, passage| passage == first + query)?;
+        rows.zip(found).map(|(row, hits)| self.without_near_duplicates(row, wanted, hits)).collect()
+    }
+
+    /// Leaves out near-duplicates of training row `row`, and searches for more hits until k are left.
+    fn without_near_duplicates(
+        &self,
+        row: usize,
+        mut wanted: usize,
+        mut hits: Vec<Hit>,
+    ) -> Result<Vec<Hit>, CompileError> {
         let text = &self.index.passages()[row].text;
-        let mut wanted = self.k + SPARE_HITS;
         loop {
-            let hits = self.index.search(self.level, query, wanted, &|passage| passage == row)?;
             let exhausted = hits.len() < wanted;
-            let mut kept = hits;
-            kept.retain(|hit| !near_duplicate(text, &self.index.passages()[hit.index].text));
-            if kept.len() >= self.k || exhausted {
-                kept.truncate(self.k);
-                return Ok(kept);
+            hits.retain(|hit| !near_duplicate(text, &self.index.passages()[hit.index].text));
+            if hits.len() >= self.k || exhausted {
+                hits.truncate(self.k);
+                return Ok(hits);
             }
             wanted *= 2;
+            hits = self.index.search(self.level, self.vectors(row..row + 1), wanted, &|passage| passage == row)?;
         }
     }
 
@@ -73,11 +85,17 @@ impl Recall {
         tokenizer: &TextTokenizer,
         rows: &[Row],
     ) -> Result<Vec<Vec<Hit>>, CompileError> {
-        let vectors = embed(encoder, tokenizer, rows)?;
-        vectors
-            .chunks_exact(self.index.dimension())
-            .map(|query| Ok(self.index.search(self.level, query, self.k, &|_| false)?))
-            .collect()
+        let mut found = Vec::with_capacity(rows.len());
+        for some in rows.chunks(CHUNK_ROWS) {
+            let queries = embed(encoder, tokenizer, some)?;
+            found.extend(self.index.search_batch(self.level, &queries, self.k, &|_, _| false)?);
+        }
+        Ok(found)
+    }
+
+    fn vectors(&self, rows: Range<usize>) -> &[f32] {
+        let dimension = self.index.dimension();
+        &self.index.vectors()[rows.start * dimension..rows.end * dimension]
     }
 }
 
@@ -86,8 +104,8 @@ fn embed(encoder: &Encoder, tokenizer: &TextTokenizer, rows: &[Row]) -> Result<V
     Ok(encoder.embed_texts(tokenizer, &texts)?.concat())
 }
 
-/// Rows embedded between two progress reports.
-const CHUNK_ROWS: usize = 256;
+/// Rows embedded between two progress reports, and searched for at once.
+pub(super) const CHUNK_ROWS: usize = 256;
 
 /// Hits asked for beyond k at first, to make up for near-duplicates left out.
 const SPARE_HITS: usize = 8;

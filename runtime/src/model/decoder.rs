@@ -2,6 +2,8 @@
 //!
 //! Prefill of any batch and decode with a cache give equal bits, so callers may batch as they like.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::adapter::Adapter;
@@ -9,6 +11,7 @@ use super::block::{Block, SegmentKv};
 use super::config::DecoderConfig;
 use super::embedding::Embedding;
 use super::error::ModelError;
+use super::lora::{LoraBlock, Target, adapted};
 use super::matrix::Matrix;
 use super::source::ModelSource;
 use super::weights::Weights;
@@ -41,6 +44,9 @@ pub struct KvCache {
 }
 
 impl KvCache {
+    /// Positions that a cache may take more memory for than it has room for.
+    pub const PADDING: usize = KeyValue::PADDING;
+
     /// Positions held.
     pub fn len(&self) -> usize {
         self.layers.first().map_or(0, KeyValue::len)
@@ -61,6 +67,31 @@ impl KvCache {
         for layer in &mut self.layers {
             layer.truncate(len);
         }
+    }
+
+    /// Copies the sequence, with room for `more` positions; what it shares with others is not copied.
+    pub fn with_room(&self, more: usize) -> KvCache {
+        let capacity = self.len().saturating_add(more);
+        KvCache { layers: self.layers.iter().map(|layer| layer.with_capacity(capacity)).collect(), capacity }
+    }
+
+    /// Makes the sequence a beginning for others.
+    pub fn into_beginning(self) -> Beginning {
+        Beginning { layers: self.layers.into_iter().map(KeyValue::into_beginning).collect() }
+    }
+}
+
+/// A sequence that others begin with: they read its keys and values where they lie.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    layers: Vec<Arc<KeyValue>>,
+}
+
+impl Beginning {
+    /// A sequence that goes on from here, with room for `more` positions.
+    pub fn cache(&self, more: usize) -> KvCache {
+        let capacity = self.layers.first().map_or(0, |layer| layer.len()).saturating_add(more);
+        KvCache { layers: self.layers.iter().map(|layer| KeyValue::after(layer, more)).collect(), capacity }
     }
 }
 
@@ -125,6 +156,36 @@ impl Decoder {
     /// [`ModelError::SequenceEmpty`], [`ModelError::SequenceTooLong`], [`ModelError::TokenOutside`],
     /// [`ModelError::LayerCount`]; then no cache has changed.
     pub fn forward(&self, adapter: Option<&Adapter>, steps: &mut [Step<'_>]) -> Result<Vec<f32>, ModelError> {
+        let mut hidden = self.begin(adapter, steps)?;
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let lora = adapter.and_then(|adapter| adapter.layers.get(layer));
+            self.run_block(layer, block, lora, &mut hidden, steps, |tokens| tokens);
+        }
+        Ok(self.normed(&hidden))
+    }
+
+    /// As [`Decoder::forward`], but gives the row of each step's last token alone, `[N, C]`: what the last block computes for the
+    /// others beside their keys and values is left out.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::forward`].
+    pub fn forward_last(&self, adapter: Option<&Adapter>, steps: &mut [Step<'_>]) -> Result<Vec<f32>, ModelError> {
+        let mut hidden = self.begin(adapter, steps)?;
+        let last_layer = self.blocks.len().saturating_sub(1);
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let lora = adapter.and_then(|adapter| adapter.layers.get(layer));
+            if layer < last_layer {
+                self.run_block(layer, block, lora, &mut hidden, steps, |tokens| tokens);
+                continue;
+            }
+            hidden = self.keep_last(layer, block, lora, &hidden, steps);
+            self.run_block(layer, block, lora, &mut hidden, steps, |_| 1);
+        }
+        Ok(self.normed(&hidden))
+    }
+
+    /// Checks adapter and steps, and embeds the tokens, `[ΣT, C]`.
+    fn begin(&self, adapter: Option<&Adapter>, steps: &[Step<'_>]) -> Result<Vec<f32>, ModelError> {
         if let Some(adapter) = adapter {
             self.check_layers("adapter", adapter.layers.len())?;
         }
@@ -134,20 +195,72 @@ impl Decoder {
             self.check_length(step.cache.len() + step.tokens.len(), step.cache.capacity)?;
             hidden.extend_from_slice(&self.embed(step.tokens)?);
         }
-        for (layer, block) in self.blocks.iter().enumerate() {
-            let lora = adapter.and_then(|adapter| adapter.layers.get(layer));
-            let mut segments: Vec<SegmentKv<'_>> = steps
-                .iter_mut()
-                .filter_map(|step| {
-                    let tokens = step.tokens.len();
-                    step.cache.layers.get_mut(layer).map(|kv| SegmentKv { tokens, kv })
-                })
-                .collect();
-            block.forward(self.level, &self.config, &self.rope, lora, &mut hidden, &mut segments, None);
+        Ok(hidden)
+    }
+
+    /// Runs one block; `rows` says how many rows of `hidden` are a step's, by its tokens.
+    fn run_block(
+        &self,
+        layer: usize,
+        block: &Block,
+        lora: Option<&LoraBlock>,
+        hidden: &mut [f32],
+        steps: &mut [Step<'_>],
+        rows: impl Fn(usize) -> usize,
+    ) {
+        let mut segments: Vec<SegmentKv<'_>> = steps
+            .iter_mut()
+            .filter_map(|step| {
+                let tokens = rows(step.tokens.len());
+                step.cache.layers.get_mut(layer).map(|kv| SegmentKv { tokens, kv })
+            })
+            .collect();
+        block.forward(self.level, &self.config, &self.rope, lora, hidden, &mut segments, None);
+    }
+
+    /// Appends the keys and values of all of each step's rows but the last, and gives the last ones, `[N, C]`.
+    fn keep_last(
+        &self,
+        layer: usize,
+        block: &Block,
+        lora: Option<&LoraBlock>,
+        hidden: &[f32],
+        steps: &mut [Step<'_>],
+    ) -> Vec<f32> {
+        let width = self.config.hidden;
+        let (mut early, mut last, mut rest) = (Vec::with_capacity(hidden.len()), Vec::new(), hidden);
+        for step in steps.iter() {
+            let (rows, others) = rest.split_at(step.tokens.len() * width);
+            let (all_but_last, one) = rows.split_at(rows.len() - width);
+            early.extend_from_slice(all_but_last);
+            last.extend_from_slice(one);
+            rest = others;
         }
+        let rows = early.len() / width;
+        if rows == 0 {
+            return last;
+        }
+        let mut normed = vec![0.0; early.len()];
+        kernel::rms_norm(self.level, &early, &block.input_norm, self.config.rms_eps, &mut normed);
+        let (mut k, _) = adapted(self.level, &block.k, lora, Target::Key, &normed, rows);
+        let (v, _) = adapted(self.level, &block.v, lora, Target::Value, &normed, rows);
+        let (mut k, mut v) = (k.as_mut_slice(), v.as_slice());
+        for step in steps {
+            let Some(kv) = step.cache.layers.get_mut(layer) else { continue };
+            let len = (step.tokens.len() - 1) * self.config.kv_width();
+            let (own_k, others_k) = k.split_at_mut(len);
+            let (own_v, others_v) = v.split_at(len);
+            self.rope.apply(self.level, own_k, self.config.kv_heads, kv.len());
+            kv.push(own_k, own_v);
+            (k, v) = (others_k, others_v);
+        }
+        last
+    }
+
+    fn normed(&self, hidden: &[f32]) -> Vec<f32> {
         let mut normed = vec![0.0; hidden.len()];
-        kernel::rms_norm(self.level, &hidden, &self.final_norm, self.config.rms_eps, &mut normed);
-        Ok(normed)
+        kernel::rms_norm(self.level, hidden, &self.final_norm, self.config.rms_eps, &mut normed);
+        normed
     }
 
     /// Embedding rows of a sequence, `[T, C]`.

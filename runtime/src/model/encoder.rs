@@ -2,6 +2,10 @@
 //!
 //! A text's vector depends on its own tokens alone: no padding, no order, no batch shows in it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
 use super::encoder_block::{EncoderBlock, Norm};
 use super::encoder_config::{EncoderConfig, Pooling};
 use super::error::ModelError;
@@ -81,7 +85,7 @@ impl Encoder {
     /// # Errors
     /// [`ModelError::SequenceEmpty`], [`ModelError::SequenceTooLong`], [`ModelError::TokenOutside`].
     pub fn embed(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let mut vectors = Vec::with_capacity(texts.len());
+        let mut groups = Vec::new();
         let mut rest = texts;
         while !rest.is_empty() {
             let mut rows = 0;
@@ -91,8 +95,20 @@ impl Encoder {
             };
             let count = rest.iter().take_while(fits).count().max(1);
             let (group, others) = rest.split_at(count.min(rest.len()));
-            vectors.extend(self.embed_group(group)?);
+            groups.push(group);
             rest = others;
+        }
+        // As long as every thread has a group of its own, each keeps to it; the rest are spread over all.
+        let threads = rayon::current_num_threads();
+        let (begun, apart) = (AtomicUsize::new(0), groups.len() / threads * threads);
+        let one = |group: &&[Vec<u32>]| {
+            let embed = || self.embed_group(group);
+            if begun.fetch_add(1, Ordering::Relaxed) < apart { kernel::alone(embed) } else { embed() }
+        };
+        let embedded: Vec<Result<Vec<Vec<f32>>, ModelError>> = groups.par_iter().with_max_len(1).map(one).collect();
+        let mut vectors = Vec::with_capacity(texts.len());
+        for some in embedded {
+            vectors.extend(some?);
         }
         Ok(vectors)
     }
