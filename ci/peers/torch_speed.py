@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """One measurement of PyTorch, transformers or PEFT for ci/bench-peers, printed as one JSON line.
 
-usage: torch_speed.py make CONFIG FOLDER | product M K N | decode FOLDER | prefill FOLDER | train FOLDER
+usage: torch_speed.py make CONFIG FOLDER | product M K N | decode FOLDER | prefill FOLDER | train FOLDER | encode FOLDER
 
-CONFIG: T, S or M, random models of three sizes (M has the shape of Qwen2.5-0.5B). Their weights are bf16 numbers, so that both sides
+CONFIG: T, S or M, random models of three sizes (M has the shape of Qwen2.5-0.5B), or B, a BERT of bge-small-en-v1.5's shape. Their weights are bf16 numbers, so that both sides
 read the same file; the peer computes in f32, as its CPU users do. Threads: OMP_NUM_THREADS.
 """
 import json
@@ -39,10 +39,13 @@ def median_seconds(body):
 
 
 def make(name, folder):
-    import peft
-
     os.makedirs(folder, exist_ok=True)
     torch.manual_seed(0)
+    if name == "B":
+        config = transformers.BertConfig(hidden_size=384, num_hidden_layers=12, num_attention_heads=12, intermediate_size=1536)
+        return transformers.BertModel(config).save_pretrained(folder)
+    import peft
+
     config = transformers.Qwen2Config(
         **CONFIGS[name], tie_word_embeddings=True, max_position_embeddings=2048, rms_norm_eps=1e-6, rope_theta=1e6,
         bos_token_id=0, eos_token_id=1, pad_token_id=2,
@@ -120,6 +123,19 @@ def train(folder):
     return len(batches[0]) * length / median(times[2:]), "tokens/s"
 
 
+@torch.inference_mode()
+def encode(folder):
+    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    tokens = torch.randint(1000, model.config.vocab_size, (32, 128))
+    mask = torch.ones_like(tokens)
+
+    def run():
+        hidden, weight = model(input_ids=tokens, attention_mask=mask).last_hidden_state, mask[..., None].float()
+        return torch.nn.functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=1)
+
+    return 32 / median_seconds(run), "texts/s"
+
+
 def main():
     threads = int(os.environ.get("OMP_NUM_THREADS", "2"))
     torch.set_num_threads(threads)
@@ -128,7 +144,7 @@ def main():
     kind, *arguments = sys.argv[1:]
     if kind == "make":
         return make(*arguments)
-    measure = {"product": product, "decode": decode, "prefill": prefill, "train": train}[kind]
+    measure = {"product": product, "decode": decode, "prefill": prefill, "train": train, "encode": encode}[kind]
     value, unit = measure(*(map(int, arguments) if kind == "product" else arguments))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps({"value": value, "unit": unit, "peak_mb": peak, "torch": torch.__version__}))

@@ -1,5 +1,5 @@
 //! One measurement of ours for `ci/bench-peers`, printed as one JSON line:
-//! `speed product M K N | decode MODEL | prefill MODEL | prompt MODEL | train MODEL`.
+//! `speed product M K N | decode MODEL | prefill MODEL | prompt MODEL | train MODEL | encode MODEL`.
 //!
 //! What is measured is what `ci/peers/torch_speed.py` and `ci/peers/llama_speed.py` measure: the same model files, token counts and
 //! batches. `value` is a rate in
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use kolm_compile::train::{Example, Order, Schedule, Settings, StepReport, train_adapter};
 use kolm_runtime::kernel::{Level, PackedMatrix, SplitMix, argmax, product};
-use kolm_runtime::model::{Adapter, Decoder, ModelSource, Step};
+use kolm_runtime::model::{Adapter, Decoder, Encoder, ModelSource, Step};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,7 +23,8 @@ fn main() -> anyhow::Result<()> {
         ["prefill", model] => (prefill(level, Path::new(model))?, "tokens/s"),
         ["prompt", model] => (prompt(level, Path::new(model))?, "tokens/s"),
         ["train", model] => (train(level, Path::new(model))?, "tokens/s"),
-        _ => anyhow::bail!("expected product M K N, decode MODEL, prefill MODEL, prompt MODEL or train MODEL"),
+        ["encode", model] => (encode(level, Path::new(model))?, "texts/s"),
+        _ => anyhow::bail!("expected product M K N, or decode, prefill, prompt, train or encode and a MODEL"),
     };
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak =
@@ -95,18 +96,13 @@ fn prompt(level: Level, model: &Path) -> anyhow::Result<f64> {
 /// `count` sequences of `length` tokens in one call, the logits of the last of each.
 fn prompts(decoder: &Decoder, count: usize, length: usize) -> anyhow::Result<f64> {
     let all = tokens(decoder, count * length);
-    let width = decoder.config.hidden;
     let mut fault = None;
     let seconds = median_seconds(|| {
         let mut caches: Vec<_> = (0..count).map(|_| decoder.new_cache(length)).collect();
         let mut steps: Vec<_> =
             all.chunks(length).zip(&mut caches).map(|(tokens, cache)| Step { tokens, cache }).collect();
-        match decoder.forward(None, &mut steps) {
-            Ok(rows) => {
-                let last: Vec<f32> =
-                    rows.chunks_exact(length * width).flat_map(|rows| &rows[(length - 1) * width..]).copied().collect();
-                std::hint::black_box(decoder.logits(&last));
-            }
+        match decoder.forward_last(None, &mut steps) {
+            Ok(last) => drop(std::hint::black_box(decoder.logits(&last))),
             Err(error) => fault = Some(error),
         }
     });
@@ -152,10 +148,27 @@ fn train(level: Level, model: &Path) -> anyhow::Result<f64> {
     Ok((batch_size * longest) as f64 / middle(times))
 }
 
+/// 32 texts of 128 tokens to unit vectors.
+fn encode(level: Level, model: &Path) -> anyhow::Result<f64> {
+    let encoder = Encoder::load(level, &ModelSource::folder(model)?)?;
+    let texts: Vec<Vec<u32>> =
+        random_tokens(encoder.config.vocabulary, 32 * 128).chunks(128).map(<[u32]>::to_vec).collect();
+    let mut fault = None;
+    let seconds = median_seconds(|| match encoder.embed(&texts) {
+        Ok(vectors) => drop(std::hint::black_box(vectors)),
+        Err(error) => fault = Some(error),
+    });
+    fault.map_or(Ok(32.0 / seconds), |error| Err(error.into()))
+}
+
 fn tokens(decoder: &Decoder, count: usize) -> Vec<u32> {
+    random_tokens(decoder.config.vocabulary, count)
+}
+
+fn random_tokens(vocabulary: usize, count: usize) -> Vec<u32> {
     let mut random = SplitMix(7);
     // below the vocabulary, whose limit fits u32
-    (0..count).map(|_| (random.next() % decoder.config.vocabulary as u64) as u32).collect()
+    (0..count).map(|_| (random.next() % vocabulary as u64) as u32).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this program measures time")]

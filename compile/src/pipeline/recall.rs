@@ -1,8 +1,10 @@
 //! The recall stage: training passages embedded by the pinned encoder, and which of them each row sees.
 
+use std::ops::Range;
+
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::{Encoder, TextTokenizer};
-use kolm_runtime::recall::{Hit, Passage, RecallError, RecallIndex, Vectors};
+use kolm_runtime::recall::{Hit, Passage, RecallError, RecallIndex, Vectors, limits};
 
 use super::error::CompileError;
 use crate::corpus::{Row, near_duplicate};
@@ -54,27 +56,39 @@ impl Recall {
     pub(super) fn len_bytes(&self) -> u64 {
         let texts = self.index.passages().iter();
         let texts: usize = texts.map(|passage| passage.id.len() + passage.text.len() + passage.answer.len()).sum();
-        (size_of_val(self.index.vectors()) + texts) as u64
+        (self.index.vectors().len_bytes() + texts) as u64
     }
 
-    /// The k nearest passages of training row `row`, itself and its near-duplicates left out.
+    /// The k nearest passages of each of some training rows, itself and its near-duplicates left out.
     ///
     /// # Errors
     /// [`CompileError::Recall`].
-    pub(super) fn of_training_row(&self, row: usize) -> Result<Vec<Hit>, CompileError> {
-        let query = self.index.queries(self.level, row..row + 1);
+    pub(super) fn of_training_rows(&self, rows: Range<usize>) -> Result<Vec<Vec<Hit>>, CompileError> {
+        let wanted = self.k + SPARE_HITS;
+        let first = rows.start;
+        let queries = self.index.queries(self.level, rows.clone());
+        let found = self.index.search_batch(self.level, &queries, wanted, &|query, passage| passage == first + query)?;
+        rows.zip(found).map(|(row, hits)| self.without_near_duplicates(row, wanted, hits)).collect()
+    }
+
+    /// Leaves out near-duplicates of training row `row`, and searches for more hits until k are left.
+    fn without_near_duplicates(
+        &self,
+        row: usize,
+        mut wanted: usize,
+        mut hits: Vec<Hit>,
+    ) -> Result<Vec<Hit>, CompileError> {
         let text = &self.index.passages()[row].text;
-        let mut wanted = self.k + SPARE_HITS;
         loop {
-            let hits = self.index.search(self.level, &query, wanted, &|passage| passage == row)?;
             let exhausted = hits.len() < wanted;
-            let mut kept = hits;
-            kept.retain(|hit| !near_duplicate(text, &self.index.passages()[hit.index].text));
-            if kept.len() >= self.k || exhausted {
-                kept.truncate(self.k);
-                return Ok(kept);
+            hits.retain(|hit| !near_duplicate(text, &self.index.passages()[hit.index].text));
+            if hits.len() >= self.k || exhausted || wanted == limits::NEAREST {
+                hits.truncate(self.k);
+                return Ok(hits);
             }
-            wanted *= 2;
+            wanted = limits::NEAREST.min(2 * wanted);
+            let query = self.index.queries(self.level, row..row + 1);
+            hits = self.index.search(self.level, &query, wanted, &|passage| passage == row)?;
         }
     }
 
@@ -88,11 +102,12 @@ impl Recall {
         tokenizer: &TextTokenizer,
         rows: &[Row],
     ) -> Result<Vec<Vec<Hit>>, CompileError> {
-        let vectors = embed(encoder, tokenizer, rows)?;
-        vectors
-            .chunks_exact(self.index.dimension())
-            .map(|query| Ok(self.index.search(self.level, query, self.k, &|_| false)?))
-            .collect()
+        let mut found = Vec::with_capacity(rows.len());
+        for some in rows.chunks(CHUNK_ROWS) {
+            let queries = embed(encoder, tokenizer, some)?;
+            found.extend(self.index.search_batch(self.level, &queries, self.k, &|_, _| false)?);
+        }
+        Ok(found)
     }
 }
 
@@ -101,8 +116,8 @@ fn embed(encoder: &Encoder, tokenizer: &TextTokenizer, rows: &[Row]) -> Result<V
     Ok(encoder.embed_texts(tokenizer, &texts)?.concat())
 }
 
-/// Rows embedded between two progress reports.
-const CHUNK_ROWS: usize = 256;
+/// Rows embedded between two progress reports, and searched for at once.
+pub(super) const CHUNK_ROWS: usize = 256;
 
 /// Hits asked for beyond k at first, to make up for near-duplicates left out.
 const SPARE_HITS: usize = 8;

@@ -4,7 +4,7 @@ use kolm_runtime::recall::Hit;
 
 use super::CompileError;
 use super::prompt::{Prompter, Rendered};
-use super::recall::Recall;
+use super::recall::{CHUNK_ROWS, Recall};
 use crate::corpus::{Corpus, Row};
 use crate::job::RecallUse;
 use crate::train::Example;
@@ -31,14 +31,20 @@ impl<'a> Grounded<'a> {
     pub(super) fn render(&self, recalled: Option<&(Recall, Vec<Vec<Hit>>)>) -> Result<Rows<'a>, CompileError> {
         let recalled = recalled.filter(|_| self.usage == RecallUse::Context);
         let mut rows = Rows { train: Vec::new(), eval: Vec::new(), dropped: 0 };
-        for (index, row) in self.corpus.train.iter().enumerate() {
-            let context = match recalled {
-                Some((recall, _)) => recall.index.context(&recall.of_training_row(index)?),
-                None => Vec::new(),
+        for (chunk, some) in self.corpus.train.chunks(CHUNK_ROWS).enumerate() {
+            let first = chunk * CHUNK_ROWS;
+            let contexts: Vec<Vec<String>> = match recalled {
+                Some((recall, _)) => {
+                    let found = recall.of_training_rows(first..first + some.len())?;
+                    found.iter().map(|hits| recall.index.context(hits)).collect()
+                }
+                None => vec![Vec::new(); some.len()],
             };
-            match self.render_row(row, &context)? {
-                Some(rendered) => rows.train.push(rendered.into_example()),
-                None => rows.dropped += 1,
+            for (row, context) in some.iter().zip(contexts) {
+                match self.render_row(row, &context)? {
+                    Some(rendered) => rows.train.push(rendered.into_example()),
+                    None => rows.dropped += 1,
+                }
             }
         }
         for (index, row) in self.corpus.eval.iter().enumerate() {

@@ -80,16 +80,20 @@ impl<'a> Answerer<'a> {
     pub fn answer(&self, prompt: &str) -> Result<Answer, EvalError> {
         const ID: &str = "prompt";
         let prompt = self.tokenizer.encode_prompt(prompt)?;
+        let finite = |finite: bool| if finite { Ok(()) } else { Err(EvalError::NonFinite { id: ID.to_owned() }) };
+        let none = || EvalError::PromptWithoutTokens { id: ID.to_owned() };
         match &self.form {
             Form::Label(labels) => {
-                let scored = labels.score(&self.engine, ID, &prompt)?;
+                self.engine.check_prompt(ID, &prompt, labels.longest())?;
+                let scored = labels.score(&self.engine, &[&prompt])?.pop().ok_or_else(none)?;
+                finite(scored.finite)?;
                 let (label, tokens) = labels.label(scored.best).unwrap_or_default();
                 Ok(Answer { text: label.to_owned(), tokens: tokens.iter().copied().chain([self.engine.end]).collect() })
             }
             Form::Text(max_new_tokens) => {
-                let generated = generate::greedy(&self.engine, &[(ID, &prompt)], *max_new_tokens)?;
-                let generated =
-                    generated.into_iter().next().ok_or(EvalError::PromptWithoutTokens { id: ID.to_owned() })?;
+                self.engine.check_prompt(ID, &prompt, 1)?;
+                let generated = generate::greedy(&self.engine, &[&prompt], *max_new_tokens)?.pop().ok_or_else(none)?;
+                finite(generated.finite)?;
                 Ok(Answer {
                     text: self.tokenizer.decode(generated.text_tokens(&self.engine))?,
                     tokens: generated.tokens,

@@ -15,6 +15,8 @@ pub(super) struct Generated {
     pub(super) tokens: Vec<u32>,
     /// The logits that its last token was chosen from.
     pub(super) logits: Vec<f32>,
+    /// Whether every logit was a number; where not, the answer ends there and means nothing.
+    pub(super) finite: bool,
 }
 
 impl Generated {
@@ -27,32 +29,33 @@ impl Generated {
     }
 }
 
-struct Sequence<'p> {
-    id: &'p str,
+struct Sequence {
     cache: KvCache,
     last: u32,
     room: usize,
     generated: Generated,
 }
 
-/// Answers prompts, each `(case id, tokens)`; one pass over the weights serves every sequence still going.
+/// Answers prompts that [`Engine::check_prompt`] accepted; one pass over the weights serves every sequence still going.
 pub(super) fn greedy(
     engine: &Engine<'_>,
-    prompts: &[(&str, &[u32])],
+    prompts: &[&[u32]],
     max_new_tokens: usize,
 ) -> Result<Vec<Generated>, EvalError> {
-    let mut sequences = Vec::with_capacity(prompts.len());
-    for (id, tokens) in prompts {
-        engine.check_length(id, tokens, 1)?;
-        let room = max_new_tokens.min(engine.model.config.max_positions - tokens.len());
-        let (cache, logits) = engine.prefill(id, tokens, room)?;
-        let mut sequence =
-            Sequence { id, cache, last: 0, room, generated: Generated { tokens: Vec::new(), logits: Vec::new() } };
-        sequence.choose(engine, &logits);
-        sequences.push(sequence);
-    }
+    let room = |tokens: &[u32]| max_new_tokens.min(engine.model.config.max_positions.saturating_sub(tokens.len()));
+    let prompts: Vec<(&[u32], usize)> = prompts.iter().map(|tokens| (*tokens, room(tokens))).collect();
+    let (caches, logits) = engine.prefill(&prompts)?;
+    let rows = logits.chunks_exact(engine.model.config.vocabulary);
+    let mut sequences: Vec<Sequence> = (prompts.iter().zip(caches).zip(rows))
+        .map(|(((_, room), cache), logits)| {
+            let generated = Generated { tokens: Vec::new(), logits: Vec::new(), finite: true };
+            let mut sequence = Sequence { cache, last: 0, room: *room, generated };
+            sequence.choose(engine, logits);
+            sequence
+        })
+        .collect();
     loop {
-        let mut going: Vec<&mut Sequence<'_>> = sequences.iter_mut().filter(|sequence| sequence.room > 0).collect();
+        let mut going: Vec<&mut Sequence> = sequences.iter_mut().filter(|sequence| sequence.room > 0).collect();
         if going.is_empty() {
             return Ok(sequences.into_iter().map(|sequence| sequence.generated).collect());
         }
@@ -64,19 +67,19 @@ pub(super) fn greedy(
         drop(steps);
         let logits = engine.model.logits(&rows);
         for (sequence, logits) in going.into_iter().zip(logits.chunks_exact(engine.model.config.vocabulary)) {
-            finite(sequence.id, logits)?;
             sequence.choose(engine, logits);
         }
     }
 }
 
-impl Sequence<'_> {
+impl Sequence {
     /// Takes the likeliest token; a sequence that is done has no room.
     fn choose(&mut self, engine: &Engine<'_>, logits: &[f32]) {
         self.last = u32::try_from(kernel::argmax(logits)).unwrap_or(u32::MAX);
         self.generated.tokens.push(self.last);
-        self.room -= 1;
-        if engine.model.config.eos_ids.contains(&self.last) {
+        self.room = self.room.saturating_sub(1);
+        self.generated.finite = finite(logits);
+        if engine.model.config.eos_ids.contains(&self.last) || !self.generated.finite {
             self.room = 0;
         }
         if self.room == 0 {

@@ -1,13 +1,13 @@
 //! Label answers: the most likely text of a closed set.
 //!
 //! A label's score is `Σ ln p(token | prompt, tokens before)` over its tokens and the end token, added from the first token
-//! on in f32. Labels form a tree by their tokens, so a common beginning is computed once; the prompt is computed once, and
-//! each level of the tree is one batched forward over copies of the cache. Sharing changes no bit.
+//! on in f32. Labels form a tree by their tokens, so a common beginning is computed once; a prompt is computed once and read
+//! where it lies, and each level of the tree is one batched forward for several prompts. Sharing changes no bit.
 
-use crate::kernel;
-use crate::model::{KvCache, Step};
+use crate::kernel::{self, LogSoftmax};
+use crate::model::{Beginning, KvCache, Step};
 
-use super::engine::Engine;
+use super::engine::{Engine, finite};
 use super::{EvalError, limits};
 
 /// The labels of a set as token sequences, joined where they begin alike.
@@ -34,11 +34,14 @@ pub(super) struct LabelScores {
     pub(super) scores: Vec<f32>,
     /// The logits after the prompt.
     pub(super) prompt_logits: Vec<f32>,
+    /// Whether every logit was a number; where not, the rest means nothing.
+    pub(super) finite: bool,
 }
 
-/// A node whose parent is done: where its cache starts, and the score up to and with its first token.
+/// A node whose parent is done: which prompt it follows, where its cache starts, and the score up to and with its first token.
 struct Pending<'t> {
     node: &'t Node,
+    prompt: usize,
     parent: usize,
     score: f32,
 }
@@ -68,29 +71,55 @@ impl LabelTree {
         self.labels.get(index).map(|(label, tokens)| (label.as_str(), tokens.as_slice()))
     }
 
-    /// Scores every label after a prompt.
-    pub(super) fn score(&self, engine: &Engine<'_>, id: &str, prompt: &[u32]) -> Result<LabelScores, EvalError> {
-        let cache_len_bytes = engine.cache_len_bytes(prompt.len() + self.longest);
-        self.score_few(engine, id, prompt, (limits::LABEL_CACHE_LEN_BYTES / cache_len_bytes).max(1))
+    /// Tokens of the longest label.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
     }
 
-    /// As [`LabelTree::score`], with at most `at_once` copies of the cache on each level of the tree.
+    /// Scores every label after each of some prompts that [`Engine::check_prompt`] accepted.
+    pub(super) fn score(&self, engine: &Engine<'_>, prompts: &[&[u32]]) -> Result<Vec<LabelScores>, EvalError> {
+        let at_once = limits::LABEL_CACHE_LEN_BYTES / engine.cache_len_bytes(self.longest);
+        self.score_few(engine, prompts, at_once.clamp(1, limits::LABEL_NODES))
+    }
+
+    /// As [`LabelTree::score`], with at most `at_once` caches on each level of the tree.
     pub(super) fn score_few(
         &self,
         engine: &Engine<'_>,
-        id: &str,
-        prompt: &[u32],
+        prompts: &[&[u32]],
         at_once: usize,
-    ) -> Result<LabelScores, EvalError> {
-        engine.check_length(id, prompt, self.longest)?;
-        let (cache, prompt_logits) = engine.prefill(id, prompt, self.longest)?;
-        let first = |node: &Node| node.edge.first().map_or(0.0, |token| engine.log_probability(&prompt_logits, *token));
-        let pending = self.roots.iter().map(|node| Pending { node, parent: 0, score: first(node) }).collect();
-        let mut walk = Walk { engine, id, at_once, scores: vec![f32::NEG_INFINITY; self.labels.len()] };
-        walk.descend(&[cache], pending)?;
-        let best = kernel::argmax(&walk.scores);
-        Ok(LabelScores { best, scores: walk.scores, prompt_logits })
+    ) -> Result<Vec<LabelScores>, EvalError> {
+        let prompts: Vec<(&[u32], usize)> = prompts.iter().map(|tokens| (*tokens, 0)).collect();
+        let (caches, logits) = engine.prefill(&prompts)?;
+        let beginnings: Vec<Beginning> = caches.into_iter().map(KvCache::into_beginning).collect();
+        let (mut pending, mut scored) = (Vec::new(), Vec::new());
+        for (prompt, logits) in logits.chunks_exact(engine.model.config.vocabulary).enumerate() {
+            let likely = LogSoftmax::new(engine.model.level, logits);
+            let first = |node| Pending { node, prompt, parent: prompt, score: log_probability(&likely, node.first()) };
+            pending.extend(self.roots.iter().map(first));
+            scored.push(LabelScores {
+                best: 0,
+                scores: vec![f32::NEG_INFINITY; self.labels.len()],
+                prompt_logits: logits.to_vec(),
+                finite: finite(logits),
+            });
+        }
+        let mut walk = Walk { engine, at_once, scored };
+        walk.descend(Parents::Prompts(&beginnings), &pending)?;
+        walk.scored.iter_mut().for_each(|scored| scored.best = kernel::argmax(&scored.scores));
+        Ok(walk.scored)
     }
+}
+
+impl Node {
+    fn first(&self) -> u32 {
+        self.edge.first().copied().unwrap_or(u32::MAX)
+    }
+}
+
+/// `ln p(token)`, in f32.
+fn log_probability(likely: &LogSoftmax<'_>, token: u32) -> f32 {
+    likely.of(usize::try_from(token).unwrap_or(usize::MAX))
 }
 
 /// Groups sorted, distinct token sequences by their first token; a group's common beginning becomes one edge.
@@ -111,57 +140,77 @@ fn branch(sorted: &[(&[u32], usize)]) -> Vec<Node> {
     nodes
 }
 
+/// What the nodes of a level follow.
+#[derive(Clone, Copy)]
+enum Parents<'c> {
+    Prompts(&'c [Beginning]),
+    Nodes(&'c [KvCache]),
+}
+
+impl Parents<'_> {
+    /// A cache for a node's tokens.
+    fn cache(self, pending: &Pending<'_>) -> Option<KvCache> {
+        let more = pending.node.edge.len();
+        match self {
+            Parents::Prompts(prompts) => prompts.get(pending.parent).map(|prompt| prompt.cache(more)),
+            Parents::Nodes(nodes) => nodes.get(pending.parent).map(|node| node.with_room(more)),
+        }
+    }
+}
+
 struct Walk<'e, 'a> {
     engine: &'e Engine<'a>,
-    id: &'e str,
     at_once: usize,
-    scores: Vec<f32>,
+    scored: Vec<LabelScores>,
 }
 
 impl Walk<'_, '_> {
     /// Feeds the pending nodes' tokens, a bounded number of nodes at once, then goes on to their children.
-    fn descend(&mut self, parents: &[KvCache], pending: Vec<Pending<'_>>) -> Result<(), EvalError> {
+    fn descend(&mut self, parents: Parents<'_>, pending: &[Pending<'_>]) -> Result<(), EvalError> {
         for nodes in pending.chunks(self.at_once) {
-            let mut caches: Vec<KvCache> = nodes.iter().filter_map(|node| parents.get(node.parent).cloned()).collect();
+            let mut caches: Vec<KvCache> = nodes.iter().filter_map(|node| parents.cache(node)).collect();
             let mut steps: Vec<Step<'_>> =
                 nodes.iter().zip(&mut caches).map(|(node, cache)| Step { tokens: &node.node.edge, cache }).collect();
             let rows = self.engine.advance(&mut steps)?;
             drop(steps);
-            let children = self.settle(nodes, &rows)?;
+            let children = self.settle(nodes, &rows);
             if !children.is_empty() {
-                self.descend(&caches, children)?;
+                self.descend(Parents::Nodes(&caches), &children)?;
             }
         }
         Ok(())
     }
 
     /// Adds what the rows after each node's tokens say: the rest of its edge, its end, its children's first tokens.
-    fn settle<'t>(&mut self, nodes: &[Pending<'t>], rows: &[f32]) -> Result<Vec<Pending<'t>>, EvalError> {
+    fn settle<'t>(&mut self, nodes: &[Pending<'t>], rows: &[f32]) -> Vec<Pending<'t>> {
         let mut places = nodes
             .iter()
             .enumerate()
             .flat_map(|(parent, pending)| (1..=pending.node.edge.len()).map(move |next| (parent, pending, next)));
         let mut sum = 0.0;
         let mut children = Vec::new();
-        let (engine, scores) = (self.engine, &mut self.scores);
-        engine.for_each_logits(self.id, rows, |logits| {
+        let (engine, all) = (self.engine, &mut self.scored);
+        engine.for_each_logits(rows, |logits| {
             let Some((parent, pending, next)) = places.next() else { return };
+            let Some(scored) = all.get_mut(pending.prompt) else { return };
+            scored.finite &= finite(logits);
+            let likely = LogSoftmax::new(engine.model.level, logits);
             if next == 1 {
                 sum = pending.score;
             }
             if let Some(token) = pending.node.edge.get(next) {
-                sum += engine.log_probability(logits, *token);
+                sum += log_probability(&likely, *token);
                 return;
             }
-            if let Some(score) = pending.node.label.and_then(|label| scores.get_mut(label)) {
-                *score = sum + engine.log_probability(logits, engine.end);
+            if let Some(score) = pending.node.label.and_then(|label| scored.scores.get_mut(label)) {
+                *score = sum + log_probability(&likely, engine.end);
             }
             for node in &pending.node.children {
-                let first = node.edge.first().map_or(0.0, |token| engine.log_probability(logits, *token));
-                children.push(Pending { node, parent, score: sum + first });
+                let score = sum + log_probability(&likely, node.first());
+                children.push(Pending { node, prompt: pending.prompt, parent, score });
             }
-        })?;
-        Ok(children)
+        });
+        children
     }
 }
 

@@ -19,11 +19,21 @@ pub const WEIGHT: u64 = 1_000_000;
 /// Most tokens generated for one answer.
 pub const NEW_TOKEN_COUNT: u32 = 4096;
 
-/// Key and value bytes one case may hold in copies of its prompt's cache while its labels are scored.
+/// Key and value bytes that the labels of one group of cases may hold at once.
 pub const LABEL_CACHE_LEN_BYTES: usize = 32 << 20;
+/// Most places in label trees computed at once: what a pass over the weights costs is then spread thin.
+pub const LABEL_NODES: usize = 128;
+/// Key and value bytes that the prompts of one group of label cases may hold.
+pub const PROMPT_CACHE_LEN_BYTES: usize = 128 << 20;
+/// Label cases answered together.
+pub const LABEL_GROUP: usize = 16;
 /// Key and value bytes one group of generated answers may hold.
 pub const GENERATION_CACHE_LEN_BYTES: usize = 256 << 20;
 /// Answers decoded in lockstep: one pass over the weights serves all of them.
 pub const GENERATION_GROUP: usize = 8;
-/// Bytes of logits alive at once while labels are scored.
+/// Tokens of prompts that go through the model in one pass, where a prompt has not more by itself: bounds memory.
+pub const PREFILL_TOKENS: usize = 256;
+/// Fewest tokens that several prompts have to begin with to be computed once for all of them: a pass of its own costs more below.
+pub const SHARED_TOKENS: usize = 8;
+/// Bytes of logits alive at once while a group of cases is answered.
 pub const LOGITS_LEN_BYTES: usize = 16 << 20;

@@ -16,6 +16,7 @@ mod error;
 #[cfg(test)]
 mod fixture;
 mod generate;
+mod groups;
 mod json;
 mod labels;
 pub mod limits;

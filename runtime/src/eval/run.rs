@@ -1,16 +1,18 @@
 //! Answers a whole pack.
 //!
-//! As many cases are in flight as there are threads, never more, so memory is bounded; which thread answers which case, and
-//! in what order, shows nowhere in the outcome.
+//! Cases are answered in groups of such as begin alike, as many groups at once as there are threads, never more, so memory is
+//! bounded; which thread answers which case, in what company and in what order shows nowhere in the outcome.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::kernel;
 use crate::model::{Adapter, Decoder, TextTokenizer};
 
 use super::engine::{Engine, in_vocabulary};
 use super::generate::{self, Generated};
-use super::labels::LabelTree;
+use super::groups::{Bounds, Question, group};
+use super::labels::{LabelScores, LabelTree};
 use super::replay::bits_digest;
 use super::{Case, CaseResult, EvalError, Metric, Outcome, Pack, limits};
 
@@ -18,8 +20,9 @@ use super::{Case, CaseResult, EvalError, Metric, Outcome, Pack, limits};
 /// many are answered.
 ///
 /// # Errors
-/// [`EvalError::NoEndToken`], [`EvalError::LabelWithoutTokens`], [`EvalError::LabelsShareTokens`] before any case is
-/// answered; [`EvalError::PromptWithoutTokens`], [`EvalError::PromptTooLong`], [`EvalError::NonFinite`] for one case, the
+/// Before any case is answered [`EvalError::NoEndToken`], [`EvalError::LabelWithoutTokens`], [`EvalError::LabelsShareTokens`],
+/// and of the first prompt in the pack's order that cannot be answered [`EvalError::PromptWithoutTokens`],
+/// [`EvalError::PromptTooLong`] or [`EvalError::Model`]; [`EvalError::NonFinite`] of the first case in the pack's order. The
 /// same at any number of threads.
 pub fn run(
     model: &Decoder,
@@ -30,20 +33,17 @@ pub fn run(
 ) -> Result<Outcome, EvalError> {
     let engine = Engine::new(model, adapter)?;
     let labels = label_tree(model, tokenizer, pack.labels())?;
-    let runner = Runner {
-        engine,
-        tokenizer,
-        labels,
-        max_new_tokens: usize::try_from(pack.max_new_tokens()).unwrap_or(usize::MAX),
-    };
+    let max_new_tokens = usize::try_from(pack.max_new_tokens()).unwrap_or(usize::MAX);
+    let runner = Runner { engine, tokenizer, labels, max_new_tokens };
     let groups = runner.groups(pack)?;
     let answers = in_flight(&groups, |group| runner.answer(group), |answered| progress(answered, pack.cases().len()));
     let mut results = Vec::with_capacity(pack.cases().len());
     for (group, answers) in groups.iter().zip(answers) {
-        results.extend(group.iter().map(|question| question.row).zip(answers?));
+        results.extend(group.iter().map(|question| question.row).zip(answers));
     }
+    // What was left out lies behind the first failure, in the pack's order.
     results.sort_by_key(|(row, _)| *row);
-    Ok(Outcome::new(pack, results.into_iter().map(|(_, result)| result).collect()))
+    Ok(Outcome::new(pack, results.into_iter().map(|(_, result)| result).collect::<Result<_, _>>()?))
 }
 
 /// Makes the tree of a label set; empty for an empty set.
@@ -60,13 +60,6 @@ pub(super) fn label_tree(
     LabelTree::new(encoded.collect::<Result<_, EvalError>>()?)
 }
 
-/// A case and its place in the pack.
-struct Question<'p> {
-    row: usize,
-    case: &'p Case,
-    tokens: Vec<u32>,
-}
-
 struct Runner<'a> {
     engine: Engine<'a>,
     tokenizer: &'a TextTokenizer,
@@ -75,46 +68,50 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Cuts the pack into units of work: one label case, or a few generated answers whose caches fit in memory together.
+    /// Cuts the pack into units of work, after a look at every prompt.
     fn groups<'p>(&self, pack: &'p Pack) -> Result<Vec<Vec<Question<'p>>>, EvalError> {
-        let mut groups = Vec::new();
-        let (mut open, mut open_len_bytes) = (Vec::new(), 0);
+        let (mut chosen, mut written) = (Vec::new(), Vec::new());
         for (row, case) in pack.cases().iter().enumerate() {
-            let question = Question { row, case, tokens: self.tokenizer.encode_prompt(&case.prompt)? };
-            if case.metric == Metric::Label {
-                groups.push(vec![question]);
-                continue;
-            }
-            let len_bytes = self.engine.cache_len_bytes(question.tokens.len() + self.max_new_tokens);
-            if open.len() == limits::GENERATION_GROUP
-                || open_len_bytes + len_bytes > limits::GENERATION_CACHE_LEN_BYTES && !open.is_empty()
-            {
-                groups.push(std::mem::take(&mut open));
-                open_len_bytes = 0;
-            }
-            open.push(question);
-            open_len_bytes += len_bytes;
+            let tokens = self.tokenizer.encode_prompt(&case.prompt)?;
+            let (side, answer) = match case.metric {
+                Metric::Label => (&mut chosen, self.labels.longest()),
+                _ => (&mut written, 1),
+            };
+            self.engine.check_prompt(&case.id, &tokens, answer)?;
+            side.push(Question { row, case, tokens });
         }
-        if !open.is_empty() {
-            groups.push(open);
-        }
+        let logits = (limits::LOGITS_LEN_BYTES / 4 / self.engine.model.config.vocabulary.max(1)).max(1);
+        let threads = rayon::current_num_threads();
+        let bounds = |cases: usize, group: usize, cache_len_bytes: usize| Bounds {
+            // As many groups for one thread as for another.
+            cases: cases.div_ceil(cases.div_ceil(group.min(logits)).next_multiple_of(threads).max(1)).max(1),
+            cache_len_bytes,
+        };
+        let bytes = |tokens: usize| self.engine.cache_len_bytes(tokens);
+        let labels = bounds(chosen.len(), limits::LABEL_GROUP, limits::PROMPT_CACHE_LEN_BYTES);
+        let texts = bounds(written.len(), limits::GENERATION_GROUP, limits::GENERATION_CACHE_LEN_BYTES);
+        let mut groups = group(chosen, &labels, bytes);
+        groups.extend(group(written, &texts, |tokens| bytes(tokens.saturating_add(self.max_new_tokens))));
         Ok(groups)
     }
 
-    fn answer(&self, group: &[Question<'_>]) -> Result<Vec<CaseResult>, EvalError> {
-        if let [Question { case, tokens, .. }] = group
-            && case.metric == Metric::Label
-        {
-            return Ok(vec![self.choose(case, tokens)?]);
+    /// Answers the cases of one group, all of one kind.
+    fn answer(&self, group: &[Question<'_>]) -> Result<Results, EvalError> {
+        let prompts: Vec<&[u32]> = group.iter().map(|question| question.tokens.as_slice()).collect();
+        if group.first().is_some_and(|question| question.case.metric == Metric::Label) {
+            let scored = self.labels.score(&self.engine, &prompts)?;
+            return Ok(group
+                .iter()
+                .zip(scored)
+                .map(|(question, scored)| self.chosen(question.case, &scored))
+                .collect());
         }
-        let prompts: Vec<(&str, &[u32])> =
-            group.iter().map(|question| (question.case.id.as_str(), question.tokens.as_slice())).collect();
         let answers = generate::greedy(&self.engine, &prompts, self.max_new_tokens)?;
-        group.iter().zip(answers).map(|(question, generated)| self.written(question.case, generated)).collect()
+        Ok(group.iter().zip(answers).map(|(question, generated)| self.written(question.case, generated)).collect())
     }
 
-    fn choose(&self, case: &Case, prompt: &[u32]) -> Result<CaseResult, EvalError> {
-        let scored = self.labels.score(&self.engine, &case.id, prompt)?;
+    fn chosen(&self, case: &Case, scored: &LabelScores) -> Result<CaseResult, EvalError> {
+        all_finite(case, scored.finite)?;
         let (label, tokens) = self.labels.label(scored.best).unwrap_or_default();
         Ok(CaseResult {
             answer: label.to_owned(),
@@ -126,6 +123,7 @@ impl Runner<'_> {
     }
 
     fn written(&self, case: &Case, generated: Generated) -> Result<CaseResult, EvalError> {
+        all_finite(case, generated.finite)?;
         let answer = self.tokenizer.decode(generated.text_tokens(&self.engine))?;
         Ok(CaseResult {
             id: case.id.clone(),
@@ -137,36 +135,51 @@ impl Runner<'_> {
     }
 }
 
-/// Does every piece of work, as many at once as there are threads, and gives what each gave, in order, up to and with the
-/// first that failed. A thread that waits inside one piece cannot pile up further ones, as it could under `par_iter`.
-fn in_flight<W: Sync, R: Send>(
-    work: &[Vec<W>],
-    each: impl Fn(&[W]) -> Result<R, EvalError> + Sync,
+fn all_finite(case: &Case, finite: bool) -> Result<(), EvalError> {
+    if finite { Ok(()) } else { Err(EvalError::NonFinite { id: case.id.clone() }) }
+}
+
+/// Results of a group's cases, in the group's order.
+type Results = Vec<Result<CaseResult, EvalError>>;
+
+/// Does every piece of work, as many at once as there are threads, and gives what each gave, in order; nothing for pieces that
+/// lie, in the pack's order, behind a failure. A thread that waits inside one piece cannot pile up further ones, as it could
+/// under `par_iter`.
+fn in_flight(
+    work: &[Vec<Question<'_>>],
+    each: impl Fn(&[Question<'_>]) -> Result<Results, EvalError> + Sync,
     mut progress: impl FnMut(usize) + Send,
-) -> Vec<Result<R, EvalError>> {
-    let slots: Vec<Mutex<Option<Result<R, EvalError>>>> = work.iter().map(|_| Mutex::new(None)).collect();
-    let next = AtomicUsize::new(0);
+) -> Vec<Results> {
+    let slots: Vec<Mutex<Results>> = work.iter().map(|_| Mutex::new(Vec::new())).collect();
+    let (next, first_failure) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
     let answered = Mutex::new((0, &mut progress));
+    let threads = rayon::current_num_threads();
+    // As long as every thread has a piece of its own, each keeps to it; the rest are spread over all.
+    let apart = work.len() / threads * threads;
     let worker = || loop {
         let turn = next.fetch_add(1, Ordering::Relaxed);
         let Some((piece, slot)) = work.get(turn).zip(slots.get(turn)) else { return };
-        let result = each(piece);
-        if result.is_err() {
-            next.store(work.len(), Ordering::Relaxed);
+        let first_row = piece.iter().map(|question| question.row).min().unwrap_or(usize::MAX);
+        if first_row > first_failure.load(Ordering::Relaxed) {
+            continue;
         }
-        *lock(slot) = Some(result);
+        let done = if turn < apart { kernel::alone(|| each(piece)) } else { each(piece) };
+        // What no prompt caused stops every case: the first of the piece stands for it.
+        let results = done.unwrap_or_else(|error| vec![Err(error)]);
+        let failed = piece.iter().zip(&results).filter(|(_, result)| result.is_err()).map(|(question, _)| question.row);
+        first_failure.fetch_min(failed.min().unwrap_or(usize::MAX), Ordering::Relaxed);
+        *lock(slot) = results;
         let mut answered = lock(&answered);
         answered.0 += piece.len();
         let count = answered.0;
         (answered.1)(count);
     };
     rayon::in_place_scope(|scope| {
-        for _ in 0..rayon::current_num_threads() {
+        for _ in 0..threads {
             scope.spawn(|_| worker());
         }
     });
-    // Pieces are taken in order, so all before the first failure are done: what was left is behind it.
-    slots.into_iter().map_while(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

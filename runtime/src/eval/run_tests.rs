@@ -1,11 +1,13 @@
 //! Replay over a small random Qwen2: equal to a plain computation, and equal whatever runs beside what.
 
+use proptest::prelude::*;
+
 use super::engine::Engine;
 use super::fixture::{Model, model};
 use super::run::label_tree;
-use super::{AnswerForm, Answerer, Case, EvalError, Metric, Outcome, Pack, compare, generate, run};
+use super::{AnswerForm, Answerer, Case, CaseResult, EvalError, Metric, Outcome, Pack, compare, generate, run};
 use crate::kernel::{self, Level};
-use crate::model::Step;
+use crate::model::{Embedding, Matrix, Step};
 
 fn labels() -> Vec<String> {
     ["w1 w2 w3", "w1 w2 w4", "w5", "w1 w2", "w6 w7 w8 w9", "w6 w7 w10"].map(str::to_owned).to_vec()
@@ -97,9 +99,9 @@ fn label_scores_equal_each_label_alone_without_cache() {
             })
             .collect();
         for at_once in [1, 2, usize::MAX] {
-            let scored = tree.score_few(&engine, "case", &prompt, at_once).unwrap();
+            let scored = tree.score_few(&engine, &[&prompt], at_once).unwrap();
             assert_eq!(
-                scored.scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>(),
+                scored[0].scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>(),
                 plain,
                 "prompt {row}, {at_once} at once"
             );
@@ -112,8 +114,8 @@ fn generation_equals_one_sequence_alone() {
     let model = model(Level::detect());
     let engine = Engine::new(&model.decoder, None).unwrap();
     let prompts: Vec<Vec<u32>> = (0..9).map(|row| model.tokenizer.encode_prompt(&prompt(row)).unwrap()).collect();
-    let named: Vec<(&str, &[u32])> = prompts.iter().map(|tokens| ("case", tokens.as_slice())).collect();
-    let together = generate::greedy(&engine, &named, 20).unwrap();
+    let slices: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+    let together = generate::greedy(&engine, &slices, 20).unwrap();
     let mut ended = 0;
     for (prompt, generated) in prompts.iter().zip(together) {
         let (tokens, logits) = model.decoder.greedy(None, prompt, 20, &[41]).unwrap();
@@ -126,10 +128,7 @@ fn generation_equals_one_sequence_alone() {
     }
     println!("{ended} of 9 answers reached the end token");
     let long: Vec<u32> = (0..60).map(|token| token % 40).collect();
-    assert!(
-        generate::greedy(&engine, &[("case", &long)], 20).unwrap()[0].tokens.len() <= 4,
-        "the context holds 64 positions"
-    );
+    assert!(generate::greedy(&engine, &[&long], 20).unwrap()[0].tokens.len() <= 4, "the context holds 64 positions");
 }
 
 #[test]
@@ -178,4 +177,80 @@ fn refused_runs() {
     check(&model, "w1", &["w1", "w2"], "non_finite");
     model.decoder.config.eos_ids.clear();
     check(&model, "w1", &["w1", "w2"], "no_end_token");
+}
+
+/// Answers each case in a pack of its own; the first error in the pack's order ends it, as it ends a whole replay.
+fn one_by_one(model: &Model, pack: &Pack) -> Result<Vec<CaseResult>, EvalError> {
+    let alone = |case: &Case| {
+        let set = (case.metric == Metric::Label).then(labels);
+        let pack = Pack::new(set, 12, vec![case.clone()])?;
+        let mut outcome = run(&model.decoder, &model.tokenizer, Some(&model.adapter), &pack, &mut |_, _| ())?;
+        Ok(outcome.results.remove(0))
+    };
+    pack.cases().iter().map(alone).collect()
+}
+
+fn pack_of(prompts: &[(Vec<u32>, bool)]) -> Pack {
+    let case = |(row, (words, label)): (usize, &(Vec<u32>, bool))| Case {
+        id: format!("case {row}"),
+        prompt: words.iter().map(|word| format!("w{word}")).collect::<Vec<_>>().join(" "),
+        expected: labels()[row % 6].clone(),
+        weight: 1,
+        metric: if *label { Metric::Label } else { Metric::RougeL },
+    };
+    let set = prompts.iter().any(|(_, label)| *label).then(labels);
+    Pack::new(set, 12, prompts.iter().enumerate().map(case).collect()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn groups_answer_as_each_case_alone(
+        drawn in proptest::collection::vec((0..3_u32, 0..40_usize, proptest::collection::vec(0..3_u32, 0..3), any::<bool>()), 1..40),
+        threads in 1..4_usize,
+    ) {
+        let model = model(Level::detect());
+        // Beginnings of three texts, then a few words of their own: some equal, some the beginning of another, some of one word.
+        let prompts: Vec<(Vec<u32>, bool)> = drawn
+            .into_iter()
+            .map(|(text, len, own, label)| {
+                let words = (0..len as u32).map(|place| (place * (text + 3) + text) % 40).chain(own);
+                let words: Vec<u32> = words.collect();
+                (if words.is_empty() { vec![text] } else { words }, label)
+            })
+            .collect();
+        let pack = pack_of(&prompts);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let together = pool.install(|| replay(&model, true, &pack));
+        prop_assert_eq!(together.results, one_by_one(&model, &pack).unwrap());
+    }
+}
+
+#[test]
+fn the_first_case_that_fails_is_named_whatever_is_answered_first() {
+    let mut model = model(Level::detect());
+    let mut rows: Vec<f32> = (0..42).flat_map(|token| model.decoder.embed(&[token]).unwrap()).collect();
+    // A prompt that holds w30 gives no numbers, any other does.
+    rows[30 * model.decoder.config.hidden] = f32::INFINITY;
+    model.decoder.embedding = Embedding::new(Matrix::Values(rows));
+    let failed = |prompts: &[(Vec<u32>, bool)], expected: &str| {
+        let pack = pack_of(prompts);
+        assert_eq!(one_by_one(&model, &pack).unwrap_err().to_string(), expected);
+        for threads in [1, 2, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let run = || run(&model.decoder, &model.tokenizer, Some(&model.adapter), &pack, &mut |_, _| ());
+            assert_eq!(pool.install(run).unwrap_err().to_string(), expected, "{threads} threads");
+        }
+    };
+    let non_finite = |row: usize| EvalError::NonFinite { id: format!("case {row}") }.to_string();
+    for label in [true, false] {
+        // Sorted by tokens, the last in the pack comes first.
+        let mut prompts: Vec<(Vec<u32>, bool)> = (0..50).map(|row| (vec![39 - row % 8, row % 30], label)).collect();
+        prompts[20].0.push(30);
+        prompts[33].0 = vec![1, 30];
+        prompts[49].0 = vec![0, 30];
+        failed(&prompts, &non_finite(20));
+        prompts[7] = (vec![39, 30], !label);
+        failed(&prompts, &non_finite(7));
+    }
 }

@@ -7,6 +7,8 @@
 //!
 //! Query head h reads key/value head `h / (heads / kv_heads)`. Shapes: q and out `[T, heads * head_dim]`.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::fma::Fma;
@@ -180,7 +182,7 @@ impl WithLanes for Run<'_> {
     #[inline(always)]
     fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(mut self, lanes: L) {
         let rows = self.task.out.len();
-        let stride = self.task.queries.kv.key_stride();
+        let stride = self.task.queries.kv.score_stride();
         if self.scratch.scores.len() < rows * stride {
             self.scratch.scores.resize(rows * stride, 0.0);
         }
@@ -202,8 +204,8 @@ impl Run<'_> {
     #[inline(always)]
     fn scores<L: Lanes, const R: usize, const C: usize>(&mut self, lanes: L) {
         let Queries { q, kv, heads, visible, .. } = self.task.queries;
-        let (head_dim, stride) = (kv.head_dim(), kv.key_stride());
-        let keys = kv.keys(self.task.head / (heads / kv.kv_heads()));
+        let (head_dim, stride) = (kv.head_dim(), kv.score_stride());
+        let kv_head = self.task.head / (heads / kv.kv_heads());
         let (rows, first) = (self.task.out.len(), self.task.first_row);
         for d in (0..head_dim).step_by(BLOCK) {
             let depth = BLOCK.min(head_dim - d);
@@ -218,25 +220,29 @@ impl Run<'_> {
                     }
                 }
             }
-            // One tile of keys stays in the nearest cache while every group of rows passes over it.
-            for key in (0..visible.of(first + rows - 1)).step_by(C) {
-                let groups = self.scratch.scores.chunks_mut(R * stride).zip(packed.chunks_exact(R * depth));
-                for (group, (scores, packed)) in groups.enumerate() {
-                    let last = rows.min(group * R + R) - 1;
-                    if key >= visible.of(first + last) {
-                        continue;
-                    }
-                    let (columns, _) = packed.as_chunks::<R>();
-                    let mut sums = [0.0f32; MAX_TILE];
-                    tile_strided::<L, R, C>(lanes, columns, &keys[d * stride + key..], stride, &mut sums);
-                    let count = last + 1 - group * R;
-                    for (sums, scores) in sums.chunks_exact(C).zip(scores.chunks_exact_mut(stride)).take(count) {
-                        let scores = &mut scores[key..key + C];
-                        if d == 0 {
-                            scores.copy_from_slice(sums);
-                        } else {
-                            for (score, sum) in scores.iter_mut().zip(sums) {
-                                *score += sum;
+            let seen = visible.of(first + rows - 1);
+            for (start, part) in kv.parts() {
+                let (keys, key_stride, end) = (part.keys(kv_head), part.key_stride(), start + part.part_len());
+                // One tile of keys stays in the nearest cache while every group of rows passes over it.
+                for key in (start..seen.min(end)).step_by(C) {
+                    let groups = self.scratch.scores.chunks_mut(R * stride).zip(packed.chunks_exact(R * depth));
+                    for (group, (scores, packed)) in groups.enumerate() {
+                        let last = rows.min(group * R + R) - 1;
+                        if key >= visible.of(first + last) {
+                            continue;
+                        }
+                        let (columns, _) = packed.as_chunks::<R>();
+                        let mut sums = [0.0f32; MAX_TILE];
+                        let from = &keys[d * key_stride + key - start..];
+                        tile_strided::<L, R, C>(lanes, columns, from, key_stride, &mut sums);
+                        let count = last + 1 - group * R;
+                        for (sums, scores) in sums.chunks_exact(C).zip(scores.chunks_exact_mut(stride)).take(count) {
+                            // What lies behind the last key is padding, in whose place the next part's scores stand.
+                            let scores = &mut scores[key..];
+                            if end - key >= C {
+                                land(&mut scores[..C], &sums[..C], d == 0);
+                            } else {
+                                land(&mut scores[..end - key], sums, d == 0);
                             }
                         }
                     }
@@ -249,7 +255,7 @@ impl Run<'_> {
     #[inline(always)]
     fn normalise<F: Fma>(&mut self) {
         let Queries { kv, scale, visible, .. } = self.task.queries;
-        let rows = self.scratch.scores.chunks_exact_mut(kv.key_stride()).take(self.task.out.len());
+        let rows = self.scratch.scores.chunks_exact_mut(kv.score_stride()).take(self.task.out.len());
         for (r, row) in rows.enumerate() {
             let row = &mut row[..visible.of(self.task.first_row + r)];
             for s in row.iter_mut() {
@@ -268,8 +274,8 @@ impl Run<'_> {
     #[inline(always)]
     fn weigh<L: Lanes, const R: usize, const C: usize>(&mut self, lanes: L) {
         let Queries { kv, heads, visible, .. } = self.task.queries;
-        let (head_dim, stride, key_stride) = (kv.head_dim(), kv.value_stride(), kv.key_stride());
-        let values = kv.values(self.task.head / (heads / kv.kv_heads()));
+        let (head_dim, stride, score_stride) = (kv.head_dim(), kv.value_stride(), kv.score_stride());
+        let kv_head = self.task.head / (heads / kv.kv_heads());
         let most = visible.of(self.task.first_row + self.task.out.len() - 1);
         for block in (0..most).step_by(BLOCK) {
             for (group, out) in self.task.out.chunks_mut(R).enumerate() {
@@ -277,32 +283,40 @@ impl Run<'_> {
                 if visible.of(first + out.len() - 1) <= block {
                     continue;
                 }
-                let rows = &self.scratch.scores[group * R * key_stride..][..out.len() * key_stride];
+                let rows = &self.scratch.scores[group * R * score_stride..][..out.len() * score_stride];
                 // Keys that every row of the group sees go through the tile; the few after them row by row.
                 let shared = visible.of(first).clamp(block, block + BLOCK) - block;
                 let packed = &mut self.scratch.packed[..shared * R];
                 let (packed_columns, _) = packed.as_chunks_mut::<R>();
                 for r in 0..R {
-                    let row = &rows[r.min(out.len() - 1) * key_stride + block..][..shared];
+                    let row = &rows[r.min(out.len() - 1) * score_stride + block..][..shared];
                     for (packed, p) in packed_columns.iter_mut().zip(row) {
                         packed[r] = *p;
                     }
                 }
                 for column in (0..head_dim).step_by(C) {
                     let mut sums = [0.0f32; MAX_TILE];
-                    let from = &values[block * stride + column..];
-                    tile_strided::<L, R, C>(lanes, packed_columns, from, stride, &mut sums);
+                    for (start, part) in kv.parts() {
+                        let keys = part_of(block..block + shared, start, part);
+                        if !keys.is_empty() {
+                            let columns = &packed_columns[keys.start - block..keys.end - block];
+                            let from = &part.values(kv_head)[(keys.start - start) * stride + column..];
+                            chain_onward::<L, R, C>(lanes, columns, from, stride, &mut sums);
+                        }
+                    }
                     let width = C.min(head_dim - column);
-                    let rows = rows.chunks_exact(key_stride).zip(sums.chunks_exact_mut(C));
+                    let rows = rows.chunks_exact(score_stride).zip(sums.chunks_exact_mut(C));
                     for (r, ((row, sums), out)) in rows.zip(out.iter_mut()).enumerate() {
                         let seen = visible.of(first + r);
                         if seen <= block {
                             continue;
                         }
-                        for key in block + shared..seen.min(block + BLOCK) {
-                            let value = &values[key * stride + column..][..C];
-                            for (sum, value) in sums.iter_mut().zip(value) {
-                                *sum = L::Fma::fma(row[key], *value, *sum);
+                        for (start, part) in kv.parts() {
+                            for key in part_of(block + shared..seen.min(block + BLOCK), start, part) {
+                                let value = &part.values(kv_head)[(key - start) * stride + column..][..C];
+                                for (sum, value) in sums.iter_mut().zip(value) {
+                                    *sum = L::Fma::fma(row[key], *value, *sum);
+                                }
                             }
                         }
                         let out = &mut out[column..column + width];
@@ -320,12 +334,64 @@ impl Run<'_> {
     }
 }
 
+/// Puts a block's sums where they belong: the first block's are the scores, every other's are added.
+#[inline(always)]
+fn land(scores: &mut [f32], sums: &[f32], first: bool) {
+    for (score, sum) in scores.iter_mut().zip(sums) {
+        *score = if first { *sum } else { *score + *sum };
+    }
+}
+
+/// The positions of `range` that lie in a part which begins at position `start`.
+#[inline(always)]
+fn part_of(range: Range<usize>, start: usize, part: &KeyValue) -> Range<usize> {
+    range.start.max(start)..range.end.min(start + part.part_len())
+}
+
+/// Goes on with the chains in `sums` `[R, C]`, `a` being `[depth, R]` and row k of `b` beginning at `k * stride`.
+#[inline(always)]
+fn chain_onward<L: Lanes, const R: usize, const C: usize>(
+    lanes: L,
+    a: &[[f32; R]],
+    b: &[f32],
+    stride: usize,
+    sums: &mut [f32],
+) {
+    let vectors = const { C / L::WIDTH };
+    let mut chains = [[lanes.splat(0.0); MAX_VECTORS]; R];
+    for r in 0..R {
+        for v in 0..vectors {
+            chains[r][v] = lanes.load(&sums[r * C + v * L::WIDTH..]);
+        }
+    }
+    for (a, row) in a.iter().zip(b.chunks(stride)) {
+        let row = &row[..C];
+        let mut x = [lanes.splat(0.0); MAX_VECTORS];
+        for v in 0..vectors {
+            x[v] = lanes.load(&row[v * L::WIDTH..]);
+        }
+        for r in 0..R {
+            let a = lanes.splat(a[r]);
+            for v in 0..vectors {
+                chains[r][v] = lanes.fma(a, x[v], chains[r][v]);
+            }
+        }
+    }
+    for r in 0..R {
+        for v in 0..vectors {
+            lanes.store(chains[r][v], &mut sums[r * C + v * L::WIDTH..]);
+        }
+    }
+}
+
 /// Rows of one task: a multiple of every level's tile.
 const TASK_ROWS: usize = 24;
 /// Multiplications below which attention stays on the calling thread.
 const PARALLEL_WORK: usize = 1 << 19;
 /// Values of the largest tile: 12 rows of two AVX-512 vectors.
 const MAX_TILE: usize = 12 * 32;
+/// Most vectors in one row of a tile: decode runs eight NEON vectors side by side.
+const MAX_VECTORS: usize = 8;
 
 #[cfg(test)]
 mod tests;

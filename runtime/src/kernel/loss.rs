@@ -30,7 +30,31 @@ pub fn cross_entropy(level: Level, logits: &[f32], target: usize, gradient: Opti
 ///
 /// Where the target is not below V.
 pub fn log_probability(level: Level, logits: &[f32], target: usize) -> f32 {
-    level.vectorize(LogProbability { logits, target })
+    LogSoftmax::new(level, logits).of(target)
+}
+
+/// A row of logits `[V]` and its softmax denominator: the log-probability of any target, for one pass over the row.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSoftmax<'a> {
+    logits: &'a [f32],
+    max: f32,
+    ln_sum: f32,
+}
+
+impl<'a> LogSoftmax<'a> {
+    /// Computes the denominator.
+    pub fn new(level: Level, logits: &'a [f32]) -> Self {
+        level.vectorize(Denominator(logits))
+    }
+
+    /// The natural logarithm of the target's softmax probability.
+    ///
+    /// # Panics
+    ///
+    /// Where the target is not below V.
+    pub fn of(&self, target: usize) -> f32 {
+        (self.logits[target] - self.max) - self.ln_sum
+    }
 }
 
 /// Finds the index of the greatest value; the lowest index wins a tie, a NaN is passed over, an empty row gives 0.
@@ -56,19 +80,17 @@ impl Vectorized for Probabilities<'_> {
     }
 }
 
-struct LogProbability<'a> {
-    logits: &'a [f32],
-    target: usize,
-}
+struct Denominator<'a>(&'a [f32]);
 
-impl Vectorized for LogProbability<'_> {
-    type Output = f32;
+impl<'a> Vectorized for Denominator<'a> {
+    type Output = LogSoftmax<'a>;
 
     #[inline(always)]
-    fn run<F: Fma>(self) -> f32 {
-        let max = max_lanes(self.logits);
+    fn run<F: Fma>(self) -> LogSoftmax<'a> {
+        let logits = self.0;
+        let max = max_lanes(logits);
         let mut lanes = [0.0f32; LANES];
-        let (chunks, tail) = self.logits.as_chunks::<LANES>();
+        let (chunks, tail) = logits.as_chunks::<LANES>();
         for chunk in chunks {
             for (lane, x) in lanes.iter_mut().zip(chunk) {
                 *lane += exp::<F>(x - max);
@@ -77,6 +99,6 @@ impl Vectorized for LogProbability<'_> {
         for (lane, x) in lanes.iter_mut().zip(tail) {
             *lane += exp::<F>(x - max);
         }
-        (self.logits[self.target] - max) - ln::<F>(tree(lanes))
+        LogSoftmax { logits, max, ln_sum: ln::<F>(tree(lanes)) }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Prefill of any batch and decode with a cache give equal bits, so callers may batch as they like.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::adapter::Adapter;
@@ -9,6 +11,7 @@ use super::block::{Block, SegmentKv};
 use super::config::DecoderConfig;
 use super::embedding::Embedding;
 use super::error::ModelError;
+use super::lora::{LoraBlock, Target, adapted};
 use super::matrix::Matrix;
 use super::source::ModelSource;
 use super::weights::Weights;
@@ -41,6 +44,9 @@ pub struct KvCache {
 }
 
 impl KvCache {
+    /// Positions that a cache may take more memory for than it has room for.
+    pub const PADDING: usize = KeyValue::PADDING;
+
     /// Positions held.
     pub fn len(&self) -> usize {
         self.layers.first().map_or(0, KeyValue::len)
@@ -61,6 +67,31 @@ impl KvCache {
         for layer in &mut self.layers {
             layer.truncate(len);
         }
+    }
+
+    /// Copies the sequence, with room for `more` positions; what it shares with others is not copied.
+    pub fn with_room(&self, more: usize) -> KvCache {
+        let capacity = self.len().saturating_add(more);
+        KvCache { layers: self.layers.iter().map(|layer| layer.with_capacity(capacity)).collect(), capacity }
+    }
+
+    /// Makes the sequence a beginning for others.
+    pub fn into_beginning(self) -> Beginning {
+        Beginning { layers: self.layers.into_iter().map(KeyValue::into_beginning).collect() }
+    }
+}
+
+/// A sequence that others begin with: they read its keys and values where they lie.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    layers: Vec<Arc<KeyValue>>,
+}
+
+impl Beginning {
+    /// A sequence that goes on from here, with room for `more` positions.
+    pub fn cache(&self, more: usize) -> KvCache {
+        let capacity = self.layers.first().map_or(0, |layer| layer.len()).saturating_add(more);
+        KvCache { layers: self.layers.iter().map(|layer| KeyValue::after(layer, more)).collect(), capacity }
     }
 }
 
@@ -125,43 +156,119 @@ impl Decoder {
     /// [`ModelError::SequenceEmpty`], [`ModelError::SequenceTooLong`], [`ModelError::TokenOutside`],
     /// [`ModelError::LayerCount`]; then no cache has changed.
     pub fn forward(&self, adapter: Option<&Adapter>, steps: &mut [Step<'_>]) -> Result<Vec<f32>, ModelError> {
+        self.run(adapter, steps, false)
+    }
+
+    /// As [`Decoder::forward`], but gives the row of each step's last token alone, `[N, C]`: what the last block computes for the
+    /// others beside their keys and values is left out.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::forward`].
+    pub fn forward_last(&self, adapter: Option<&Adapter>, steps: &mut [Step<'_>]) -> Result<Vec<f32>, ModelError> {
+        self.run(adapter, steps, true)
+    }
+
+    /// Checks adapter and steps and embeds the tokens; then each group of steps goes through all blocks, side by side with the others.
+    fn run(&self, adapter: Option<&Adapter>, steps: &mut [Step<'_>], last_only: bool) -> Result<Vec<f32>, ModelError> {
         if let Some(adapter) = adapter {
             self.check_layers("adapter", adapter.layers.len())?;
         }
-        let mut hidden = Vec::new();
+        let mut embedded = Vec::with_capacity(steps.len());
         for step in steps.iter() {
             self.check_layers("cache", step.cache.layers.len())?;
             self.check_length(step.cache.len() + step.tokens.len(), step.cache.capacity)?;
-            hidden.extend_from_slice(&self.embed(step.tokens)?);
+            embedded.push(self.embed(step.tokens)?);
         }
-        let width = self.config.hidden;
-        let mut groups = Vec::new();
-        let (mut rest, mut rows) = (steps, hidden.as_mut_slice());
-        for (count, tokens) in groups_of(rest.iter().map(|step| step.tokens.len())) {
+        let (mut groups, mut rest, mut rows) = (Vec::new(), steps, embedded.as_slice());
+        for count in groups_of(rest.iter().map(|step| step.tokens.len())) {
             let (some, others) = rest.split_at_mut(count);
-            let (part, below) = rows.split_at_mut(tokens * width);
+            let (part, below) = rows.split_at(count);
             (rest, rows) = (others, below);
-            groups.push((some, part));
+            groups.push((some, part.concat()));
         }
-        kernel::side_by_side(groups, |(steps, hidden)| self.through_blocks(adapter, steps, hidden));
-        let mut normed = vec![0.0; hidden.len()];
-        kernel::rms_norm(self.level, &hidden, &self.final_norm, self.config.rms_eps, &mut normed);
-        Ok(normed)
+        drop(embedded);
+        Ok(kernel::side_by_side(groups, |(steps, hidden)| self.run_group(adapter, steps, hidden, last_only)).concat())
     }
 
-    /// Takes the rows of all steps through every block, in place.
-    fn through_blocks(&self, adapter: Option<&Adapter>, steps: &mut [Step<'_>], hidden: &mut [f32]) {
+    /// Takes the rows of some steps through every block and the final norm.
+    fn run_group(
+        &self,
+        adapter: Option<&Adapter>,
+        steps: &mut [Step<'_>],
+        mut hidden: Vec<f32>,
+        last_only: bool,
+    ) -> Vec<f32> {
         for (layer, block) in self.blocks.iter().enumerate() {
             let lora = adapter.and_then(|adapter| adapter.layers.get(layer));
-            let mut segments: Vec<SegmentKv<'_>> = steps
-                .iter_mut()
-                .filter_map(|step| {
-                    let tokens = step.tokens.len();
-                    step.cache.layers.get_mut(layer).map(|kv| SegmentKv { tokens, kv })
-                })
-                .collect();
-            block.forward(self.level, &self.config, &self.rope, lora, hidden, &mut segments, None);
+            if last_only && layer + 1 == self.blocks.len() {
+                hidden = self.keep_last(layer, block, lora, &hidden, steps);
+                self.run_block(layer, block, lora, &mut hidden, steps, |_| 1);
+            } else {
+                self.run_block(layer, block, lora, &mut hidden, steps, |tokens| tokens);
+            }
         }
+        let mut normed = vec![0.0; hidden.len()];
+        kernel::rms_norm(self.level, &hidden, &self.final_norm, self.config.rms_eps, &mut normed);
+        normed
+    }
+
+    /// Runs one block; `rows` says how many rows of `hidden` are a step's, by its tokens.
+    fn run_block(
+        &self,
+        layer: usize,
+        block: &Block,
+        lora: Option<&LoraBlock>,
+        hidden: &mut [f32],
+        steps: &mut [Step<'_>],
+        rows: impl Fn(usize) -> usize,
+    ) {
+        let mut segments: Vec<SegmentKv<'_>> = steps
+            .iter_mut()
+            .filter_map(|step| {
+                let tokens = rows(step.tokens.len());
+                step.cache.layers.get_mut(layer).map(|kv| SegmentKv { tokens, kv })
+            })
+            .collect();
+        block.forward(self.level, &self.config, &self.rope, lora, hidden, &mut segments, None);
+    }
+
+    /// Appends the keys and values of all of each step's rows but the last, and gives the last ones, `[N, C]`.
+    fn keep_last(
+        &self,
+        layer: usize,
+        block: &Block,
+        lora: Option<&LoraBlock>,
+        hidden: &[f32],
+        steps: &mut [Step<'_>],
+    ) -> Vec<f32> {
+        let width = self.config.hidden;
+        let (mut early, mut last, mut rest) = (Vec::with_capacity(hidden.len()), Vec::new(), hidden);
+        for step in steps.iter() {
+            let (rows, others) = rest.split_at(step.tokens.len() * width);
+            let (all_but_last, one) = rows.split_at(rows.len() - width);
+            early.extend_from_slice(all_but_last);
+            last.extend_from_slice(one);
+            rest = others;
+        }
+        let rows = early.len() / width;
+        if rows == 0 {
+            return last;
+        }
+        let mut normed = vec![0.0; early.len()];
+        kernel::rms_norm(self.level, &early, &block.input_norm, self.config.rms_eps, &mut normed);
+        let (mut k, _) = adapted(self.level, &block.k, lora, Target::Key, &normed, rows);
+        let (v, _) = adapted(self.level, &block.v, lora, Target::Value, &normed, rows);
+        let (mut k, mut v) = (k.as_mut_slice(), v.as_slice());
+        for step in steps {
+            let Some(kv) = step.cache.layers.get_mut(layer) else { continue };
+            let len = (step.tokens.len() - 1) * self.config.kv_width();
+            let (own_k, others_k) = k.split_at_mut(len);
+            let (own_v, others_v) = v.split_at(len);
+            self.rope.apply(self.level, own_k, self.config.kv_heads, kv.len());
+            kv.push(own_k, own_v);
+            (k, v) = (others_k, others_v);
+        }
+        last
     }
 
     /// Embedding rows of a sequence, `[T, C]`.
@@ -238,14 +345,17 @@ impl Decoder {
     }
 }
 
-/// Cuts steps of so many tokens into groups of successive ones, each some [`GROUP_TOKENS`] or a single step: how many steps, and how many
-/// tokens in all. What a group computes between two layers then stays near the core that takes it through all layers.
-fn groups_of(tokens: impl Iterator<Item = usize>) -> Vec<(usize, usize)> {
-    let mut groups: Vec<(usize, usize)> = Vec::new();
+/// Cuts steps of so many tokens into groups of successive ones, each some [`GROUP_TOKENS`] or a single step, and gives how many steps each
+/// has. What a group computes between two layers then stays near the core that takes it through all layers.
+fn groups_of(tokens: impl Iterator<Item = usize>) -> Vec<usize> {
+    let (mut groups, mut sum) = (Vec::new(), 0);
     for tokens in tokens {
         match groups.last_mut() {
-            Some((count, sum)) if *sum + tokens <= GROUP_TOKENS => (*count, *sum) = (*count + 1, *sum + tokens),
-            _ => groups.push((1, tokens)),
+            Some(count) if sum + tokens <= GROUP_TOKENS => (*count, sum) = (*count + 1, sum + tokens),
+            _ => {
+                groups.push(1);
+                sum = tokens;
+            }
         }
     }
     groups

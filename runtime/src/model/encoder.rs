@@ -81,7 +81,7 @@ impl Encoder {
     /// # Errors
     /// [`ModelError::SequenceEmpty`], [`ModelError::SequenceTooLong`], [`ModelError::TokenOutside`].
     pub fn embed(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let mut vectors = Vec::with_capacity(texts.len());
+        let mut groups = Vec::new();
         let mut rest = texts;
         while !rest.is_empty() {
             let mut rows = 0;
@@ -91,8 +91,13 @@ impl Encoder {
             };
             let count = rest.iter().take_while(fits).count().max(1);
             let (group, others) = rest.split_at(count.min(rest.len()));
-            vectors.extend(self.embed_group(group)?);
+            groups.push(group);
             rest = others;
+        }
+        let embedded = kernel::side_by_side(groups, |group| self.embed_group(group));
+        let mut vectors = Vec::with_capacity(texts.len());
+        for some in embedded {
+            vectors.extend(some?);
         }
         Ok(vectors)
     }

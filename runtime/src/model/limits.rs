@@ -35,8 +35,9 @@ pub const VOCABULARY_SIZE: usize = 1 << 21;
 pub const POSITION_COUNT: usize = 32_768;
 /// LoRA rank: above this an adapter is no longer low-rank for any model accepted here.
 pub const ADAPTER_RANK: usize = 4096;
-/// Rows of one encoder pass: texts are embedded in groups of about this many tokens, which bounds memory and never shows in a result.
-pub const ENCODER_ROW_COUNT: usize = 4096;
+/// Rows of one encoder pass: texts are embedded in groups of about this many tokens, which keeps a pass near the caches, bounds memory
+/// and never shows in a result.
+pub const ENCODER_ROW_COUNT: usize = 512;
 /// Shards of one model: the largest published ones have about 200.
 pub const SHARD_COUNT: usize = 4096;
 /// Bytes of everything before the tensors of a GGUF file: the largest vocabularies with their merges take about 20 MB.

@@ -36,7 +36,7 @@ pub use adapter::{ADAPTER_CONFIG, ADAPTER_MODEL, Adapter, AdapterConfig, FactorS
 pub use block::{Block, BlockActivations, SegmentKv};
 pub use coding::Coding;
 pub use config::{Architecture, DecoderConfig};
-pub use decoder::{Decoder, KvCache, Step};
+pub use decoder::{Beginning, Decoder, KvCache, Step};
 pub use embedding::Embedding;
 pub use encoder::Encoder;
 pub use encoder_block::{EncoderActivations, EncoderBlock, Norm};

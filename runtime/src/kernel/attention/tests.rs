@@ -33,6 +33,27 @@ fn check(tokens: usize, heads: usize, kv_heads: usize, head_dim: usize) {
             }
             assert_eq!(bits(&got), bits(&want), "{tokens} tokens by {step} at {level:?}");
         }
+        let (q_row, kv_row) = (heads * head_dim, kv_heads * head_dim);
+        for cut in [1, 5, 31, 32, 255, 256, 270].into_iter().filter(|cut| *cut < tokens) {
+            let mut beginning = KeyValue::new(kv_heads, head_dim, cut + 2);
+            beginning.push(&k[..cut * kv_row], &v[..cut * kv_row]);
+            let mut kv = KeyValue::after(&beginning.into_beginning(), tokens - cut);
+            kv.push(&k[cut * kv_row..], &v[cut * kv_row..]);
+            let (mut got, mut got_p) = (vec![f32::NAN; (tokens - cut) * q_row], Vec::new());
+            attend_causal(level, &q[cut * q_row..], &kv, cut, heads, scale, &mut got, None);
+            assert_eq!(bits(&got), bits(&want[cut * q_row..]), "{tokens} tokens cut at {cut} at {level:?}");
+            got_p.resize(heads * tokens, f32::NAN);
+            let last = (tokens - 1) * q_row;
+            attend_causal(level, &q[last..], &kv, tokens - 1, heads, scale, &mut got[..q_row], Some(&mut got_p));
+            assert_eq!(
+                bits(&got[..q_row]),
+                bits(&want[last..]),
+                "the last of {tokens} tokens cut at {cut} at {level:?}"
+            );
+            for (got, want) in got_p.chunks(tokens).zip(want_p.chunks(tokens * tokens)) {
+                assert_eq!(bits(got), bits(&want[(tokens - 1) * tokens..]), "its probabilities at {level:?}");
+            }
+        }
     }
 }
 
@@ -84,4 +105,44 @@ fn a_truncated_cache_continues_as_if_never_longer() {
         assert_eq!(short.key_rows(1), long.key_rows(1));
         assert_eq!(short.value_rows(0), long.value_rows(0));
     }
+}
+
+#[test]
+fn a_sequence_on_a_shared_beginning_holds_what_a_whole_one_holds() {
+    let (heads, head_dim, width) = (2, 16, 32);
+    let mut random = SplitMix(6);
+    let (k, v) = (random.uniforms(40 * width), random.uniforms(40 * width));
+    let mut whole = KeyValue::new(heads, head_dim, 40);
+    whole.push(&k, &v);
+    let same = |kv: &KeyValue, len: usize, what: &str| {
+        assert_eq!(kv.len(), len, "{what}");
+        for head in 0..heads {
+            assert_eq!(kv.key_rows(head), whole.key_rows(head)[..len * head_dim], "keys {what}");
+            assert_eq!(kv.value_rows(head), whole.value_rows(head)[..len * head_dim], "values {what}");
+        }
+    };
+    let mut beginning = KeyValue::new(heads, head_dim, 40);
+    beginning.push(&k[..20 * width], &v[..20 * width]);
+    let mut kv = KeyValue::after(&beginning.into_beginning(), 9);
+    assert!(kv.capacity() == 29 && !kv.is_empty());
+    kv.push(&k[20 * width..27 * width], &v[20 * width..27 * width]);
+    kv.push(&[], &[]);
+    same(&kv, 27, "on a beginning");
+
+    let mut longer = kv.with_capacity(40);
+    longer.push(&k[27 * width..], &v[27 * width..]);
+    same(&longer, 40, "copied with more room");
+    assert_eq!(longer.capacity(), 40);
+
+    let mut further = KeyValue::after(&kv.clone().into_beginning(), 13);
+    further.push(&k[27 * width..], &v[27 * width..]);
+    same(&further, 40, "on a beginning that has one itself");
+
+    kv.truncate(23);
+    same(&kv, 23, "cut behind the beginning");
+    kv.truncate(11);
+    same(&kv, 11, "cut inside the beginning");
+    kv.push(&k[11 * width..29 * width], &v[11 * width..29 * width]);
+    same(&kv, 29, "filled again");
+    assert_eq!(kv.capacity(), 29);
 }
