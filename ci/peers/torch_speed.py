@@ -147,7 +147,7 @@ def main():
     measure = {"product": product, "decode": decode, "prefill": prefill, "train": train, "encode": encode}[kind]
     value, unit = measure(*(map(int, arguments) if kind == "product" else arguments))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"value": value, "unit": unit, "peak_mb": peak, "torch": torch.__version__}))
+    print(json.dumps({"value": value, "unit": unit, "peak_mb": peak, "version": f"torch {torch.__version__}"}))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ impl Recall {
         let wanted = self.k + SPARE_HITS;
         let first = rows.start;
         let queries = self.index.queries(self.level, rows.clone());
-        let found = self.index.search_batch(self.level, &queries, wanted, &|query, passage| passage == first + query)?;
+        let found =
+            self.index.search_batch(self.level, &queries, wanted, &|query, passage| passage == first + query)?;
         rows.zip(found).map(|(row, hits)| self.without_near_duplicates(row, wanted, hits)).collect()
     }
 

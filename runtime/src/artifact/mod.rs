@@ -15,6 +15,7 @@ mod audit;
 mod cid;
 mod container;
 mod error;
+mod error_code;
 mod file;
 mod hash;
 mod json;

@@ -20,19 +20,6 @@ impl Matrix {
         }
     }
 
-    /// Elements.
-    pub fn len(&self) -> usize {
-        match self {
-            Matrix::Values(values) => values.len(),
-            Matrix::Quantized(rows) => rows.rows * rows.columns,
-        }
-    }
-
-    /// Whether it has no element.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Packs it, a weight `[rows, columns]`, as the right side of `x Wᵀ`.
     pub fn pack(&self, level: Level, rows: usize, columns: usize) -> PackedMatrix {
         match self {

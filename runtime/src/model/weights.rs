@@ -103,8 +103,7 @@ impl Weights {
             let Some((_, shape, _)) = gguf.describe(name) else { return Ok(None) };
             check_shape(name, shape, expected_shape)?;
             let Some(matrix) = gguf.quantized_rows(name, *rows, *columns)? else { return Ok(None) };
-            finite(name, matrix.scales.clone())?;
-            return Ok(Some(matrix));
+            return finite_quantized(name, matrix).map(Some);
         }
         let (Some((bits, group)), Some(file), [rows, columns]) =
             (self.quantized(name), self.file(name), expected_shape)
@@ -121,7 +120,7 @@ impl Weights {
         let scales = finite_f32(self.file(&scales).ok_or_else(missing)?, &scales, &[*rows, columns / group])?;
         let integers = file.tensor(name)?.bytes.into_owned();
         let matrix = QuantizedRows { bits, group, rows: *rows, columns: *columns, integers, scales };
-        Ok(Some(matrix))
+        finite_quantized(name, matrix).map(Some)
     }
 
     /// Element type and shape that a tensor of a safetensors file is stored in.
@@ -234,6 +233,38 @@ fn finite(name: &str, values: Vec<f32>) -> Result<Vec<f32>, ModelError> {
         Some(element) => {
             let found = values.get(element).copied().unwrap_or(f32::NAN);
             Err(ModelError::WeightNotFinite { tensor: name.to_owned(), element, found })
+        }
+    }
+}
+
+/// Refuses scales that make an integer infinite or no number, whether or not that integer occurs.
+fn finite_quantized(name: &str, matrix: QuantizedRows) -> Result<QuantizedRows, ModelError> {
+    match matrix.scales.iter().position(|scale| !(scale * GREATEST_INTEGER).is_finite()) {
+        None => Ok(matrix),
+        Some(group) => {
+            let found = matrix.scales.get(group).copied().unwrap_or(f32::NAN) * GREATEST_INTEGER;
+            Err(ModelError::WeightNotFinite { tensor: name.to_owned(), element: group * matrix.group, found })
+        }
+    }
+}
+
+/// The greatest magnitude of a stored integer.
+const GREATEST_INTEGER: f32 = 128.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_whose_values_overflow_is_refused() {
+        let matrix = |scale| {
+            let scales = vec![1.0, scale];
+            QuantizedRows { bits: IntegerBits::Eight, group: 2, rows: 2, columns: 2, integers: vec![0; 4], scales }
+        };
+        assert!(finite_quantized("w", matrix(f32::MAX / 256.0)).is_ok());
+        for scale in [f32::MAX / 64.0, f32::INFINITY, f32::NAN] {
+            let refused = finite_quantized("w", matrix(scale));
+            assert!(matches!(refused, Err(ModelError::WeightNotFinite { element: 2, .. })), "{scale}");
         }
     }
 }
