@@ -155,7 +155,7 @@ pub enum CompileError {
         /// Its CID, or what it is instead.
         found: String,
     },
-    /// A value on the command line cannot be used.
+    /// A value on the command line or in the job cannot be used.
     #[error("{what} is {found:?}, expected {expected}")]
     Value {
         /// Flag or variable.

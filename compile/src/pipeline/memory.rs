@@ -1,8 +1,8 @@
 //! The memory plan of a training run: what it needs, how many examples are in flight, whether blocks are computed again.
 //!
-//! Speed first: as many examples as there are threads, their activations kept. Where that does not fit, fewer of them, but no fewer than one
-//! for two threads; then activations are computed again block by block, with as many examples as fit. The choice changes speed and memory,
-//! never a bit.
+//! Speed first: as many examples as there are threads, their activations kept. Where that does not fit, fewer of them, but no fewer
+//! than one for two threads; then activations are computed again block by block, with as many examples as fit. The choice changes
+//! speed and memory, never a bit.
 
 use kolm_runtime::model::{Adapter, Decoder};
 use serde::Serialize;
@@ -76,7 +76,7 @@ pub(super) struct Parts<'a> {
     pub(super) text: u64,
     pub(super) steps: u64,
     pub(super) batch_size: usize,
-    /// Examples in flight as asked for; 0 the whole batch.
+    /// Examples between two sums as asked for; 0 the whole batch.
     pub(super) micro_batch: Option<usize>,
     /// `--memory`.
     pub(super) memory: Option<Size>,
@@ -86,7 +86,7 @@ pub(super) struct Parts<'a> {
 /// Makes the plan.
 ///
 /// # Errors
-/// [`CompileError::Memory`] when `--memory` does not hold one example in flight.
+/// [`CompileError::Memory`] when `--memory` does not hold what reading the models took, or the fewest examples in flight.
 pub(super) fn plan(parts: &Parts<'_>) -> Result<MemoryPlan, CompileError> {
     let Parts { decoder, initial, examples, batch_size, threads, .. } = *parts;
     let base = BaseMemory::of(decoder);
@@ -113,11 +113,12 @@ pub(super) fn plan(parts: &Parts<'_>) -> Result<MemoryPlan, CompileError> {
     let peak = least.max(needs.peak(choice));
     let longest_example = examples.iter().map(|example| example.tokens.len()).max().unwrap_or(0);
     if parts.memory.is_some() && peak > allowed {
-        let examples = match in_flight(choice.micro_batch, threads) {
-            1 => "one example".to_owned(),
-            many => format!("{many} examples"),
+        let with = match in_flight(choice.micro_batch, threads) {
+            // The examples fit: what came before them does not.
+            _ if needs.peak(choice) <= allowed => "while models and rows are read".to_owned(),
+            1 => format!("with one example of {longest_example} tokens in flight and blocks computed again"),
+            many => format!("with {many} examples of {longest_example} tokens in flight and blocks computed again"),
         };
-        let with = format!("with {examples} of {longest_example} tokens in flight and blocks computed again");
         return Err(CompileError::Memory { needed: Size(peak), given: Size(allowed), with });
     }
     let costs = needs.costs(choice.recompute);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::{Encoder, TextTokenizer};
-use kolm_runtime::recall::{Hit, Passage, RecallError, RecallIndex, Vectors, limits};
+use kolm_runtime::recall::{Hit, Passage, RecallIndex, Vectors, limits};
 
 use super::error::CompileError;
 use crate::corpus::{Row, near_duplicate};
@@ -22,7 +22,8 @@ impl Recall {
     /// Embeds the rows' prompt texts, a few hundred at a time, and builds the index as the job's section says.
     ///
     /// # Errors
-    /// [`CompileError::Model`] from the encoder, [`CompileError::Recall`] from the index.
+    /// [`CompileError::Value`] for more lists than rows, [`CompileError::Model`] from the encoder, [`CompileError::Recall`] from the
+    /// index.
     pub(super) fn build(
         level: Level,
         encoder: &Encoder,
@@ -33,8 +34,11 @@ impl Recall {
     ) -> Result<Recall, CompileError> {
         let lists = section.lists_for(rows.len() as u64).map(|lists| usize::try_from(lists).unwrap_or(usize::MAX));
         if let Some(found) = lists.filter(|lists| *lists > rows.len()) {
-            let error = RecallError::TooLarge { what: "recall.lists", found, limit: rows.len() };
-            return Err(error.into());
+            return Err(CompileError::Value {
+                what: "[recall] lists",
+                found: format!("{found} for {} training rows", rows.len()),
+                expected: "at most one a row, or \"auto\"",
+            });
         }
         let mut vectors = Vectors::new(section.vectors, encoder.hidden_size());
         for (chunk, some) in rows.chunks(CHUNK_ROWS).enumerate() {

@@ -32,7 +32,8 @@ impl MemoryPlan {
         line(self.peak, &format!("at most, of {}", self.allowance()));
         let _ = writeln!(
             text,
-            "longest example: {} tokens, {} in flight\nloss head: {} rows of logits at a time, {}\nso far: {} at most, while models and rows were read",
+            "longest example: {} tokens, {} in flight\nloss head: {} rows of logits at a time, {}\n\
+             so far: {} at most, while models and rows were read",
             self.longest_example_tokens,
             Size(self.longest_example),
             self.loss_head_rows,

@@ -19,7 +19,7 @@ pub const WEIGHT: u64 = 1_000_000;
 /// Most tokens generated for one answer.
 pub const NEW_TOKEN_COUNT: u32 = 4096;
 
-/// Key and value bytes that the labels of one group of cases may hold at once.
+/// Key and value bytes that the labels of one group of cases may hold on each level of their tree; one label may need more by itself.
 pub const LABEL_CACHE_LEN_BYTES: usize = 32 << 20;
 /// Most places in label trees computed at once: what a pass over the weights costs is then spread thin.
 pub const LABEL_NODES: usize = 128;

@@ -12,7 +12,7 @@ pub enum RecallError {
     #[error("recall index holds no passage")]
     Empty,
     /// A count or length over its limit.
-    #[error("{what} is {found} long, limit {limit}")]
+    #[error("{what}: found {found}, expected at most {limit}")]
     TooLarge {
         /// What was counted.
         what: &'static str,
@@ -100,7 +100,7 @@ pub enum RecallError {
         row: usize,
     },
     /// A scale that no vector has.
-    #[error("vector {row} has the scale {found:e}, expected a finite number above 0")]
+    #[error("vector {row} has the scale {found:e}, expected a finite number above 0 that is not subnormal")]
     Scale {
         /// Row, from 1.
         row: usize,

@@ -8,7 +8,7 @@ pub const EXACT_COUNT: usize = 1 << 20;
 pub const LISTS: usize = 1 << 16;
 /// Widest vector; the largest sentence encoders in use give 4 096.
 pub const DIMENSION: usize = 8192;
-/// Longest line of `recall/passages.jsonl`.
+/// Longest text and answer of a passage together; a line of `recall/passages.jsonl`, with its escapes, may be twice as long.
 pub const LINE_LEN_BYTES: usize = 1 << 20;
 /// Longest passage id.
 pub const ID_LEN_BYTES: usize = 256;
@@ -18,5 +18,5 @@ pub const NEAREST: usize = 256;
 pub const UNIT_TOLERANCE: f32 = 1e-4;
 /// The same of a vector rounded to f16: its numbers move by 2⁻¹¹ of themselves at most, its squared length by 2⁻¹⁰.
 pub const HALF_TOLERANCE: f32 = 1.1e-3;
-/// Magnitude of the greatest integer of a vector, whose number the scale is made of.
+/// Greatest magnitude among a vector's integers: that of the number which the scale is made of.
 pub const GREATEST_INTEGER: u8 = 127;

@@ -107,8 +107,8 @@ impl Lists {
 }
 
 impl RecallIndex {
-    /// Sorts the passages into `count` lists, and has searches look into as many as it takes to find 99 of the 100 nearest rows that
-    /// an exact search finds.
+    /// Sorts the passages into `count` lists, and has searches look into as many as hold 99 of 100 of the ten nearest rows that an
+    /// exact search finds for each of a sample of rows.
     ///
     /// # Errors
     /// [`RecallError::TooLarge`] for more lists than the limit or than passages, [`RecallError::Lists`] for none.

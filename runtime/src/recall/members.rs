@@ -120,8 +120,8 @@ impl RecallIndex {
     /// Reads the three members.
     ///
     /// # Errors
-    /// As [`RecallIndex::new`], and [`RecallError::Malformed`], [`RecallError::NotCanonical`], [`RecallError::TornLine`],
-    /// [`RecallError::UnknownFormat`], [`RecallError::Vectors`], [`RecallError::Model`].
+    /// As [`RecallIndex::of_vectors`], and [`RecallError::Malformed`], [`RecallError::NotCanonical`], [`RecallError::TornLine`],
+    /// [`RecallError::UnknownFormat`], [`RecallError::Vectors`], [`RecallError::Lists`], [`RecallError::Model`].
     pub fn parse(level: Level, members: &RecallMembers) -> Result<RecallIndex, RecallError> {
         let config = read_config(&members.config)?;
         let file = TensorFile::from_bytes(RecallIndex::VECTORS, members.vectors.clone())?;

@@ -1,8 +1,8 @@
-//! Recall: the training passages as unit vectors, searched exactly.
+//! Recall: the training passages as unit vectors, and a search for the nearest.
 //!
-//! [`RecallIndex`] holds passages and their vectors (as f32, f16 or int8), reads and writes the three `recall/` members, and finds the k nearest
-//! by cosine: the 32-lane dot product of unit vectors, ties to the lowest row. No order of threads shows. A large index may be sorted
-//! into [`Lists`], of which a search looks into the nearest ones only.
+//! [`RecallIndex`] holds passages and their vectors (as f32, f16 or int8), reads and writes the three `recall/` members, and finds
+//! the k nearest by cosine: the 32-lane dot product with a unit vector, ties to the lowest row. No order of threads shows. A search
+//! looks at every passage, or, where a large index is sorted into [`Lists`], into the nearest ones only.
 //! How the vectors come to be is the encoder's affair, how passages enter a prompt the caller's.
 #![cfg_attr(
     not(test),

@@ -13,13 +13,14 @@ use crate::kernel::{self, Level};
 pub struct Hit {
     /// Row of the passage.
     pub index: usize,
-    /// Cosine with the query.
+    /// Dot product with the query: the cosine, but for what rounding moved of the stored vector's length.
     pub score: f32,
 }
 
 impl RecallIndex {
     /// Finds the `k` passages nearest to a unit vector `[D]`, nearest first, ties to the lowest row, leaving out rows that
-    /// `exclude` names (the query's own row and its near-duplicates). Gives fewer when fewer are left.
+    /// `exclude` names (the query's own row and its near-duplicates). Gives fewer when fewer are left. An index with lists gives the
+    /// nearest of those in the lists that it looks into.
     ///
     /// # Errors
     /// [`RecallError::Mismatch`] and [`RecallError::NotUnit`] on a query of another width or length,
