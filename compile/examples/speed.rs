@@ -2,8 +2,7 @@
 //! `speed product M K N | decode MODEL | prefill MODEL | prompt MODEL | train MODEL | encode MODEL`.
 //!
 //! What is measured is what `ci/peers/torch_speed.py` and `ci/peers/llama_speed.py` measure: the same model files, token counts and
-//! batches. `value` is a rate in
-//! `unit`, the median of the repetitions; `peak_mb` the process's greatest resident memory.
+//! batches. `value` is a rate in `unit`, the median of the repetitions; `peak_mb` the process's greatest resident memory.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What an artifact says about itself, for people and as JSON.
 //!
-//! Reads the four JSON members, of an index with lists its configuration, and nothing else: no weights, no hashing, so an artifact of a gigabyte takes no longer than a
-//! small one. What it shows is what the file states; `verify` says whether it holds.
+//! Reads the four JSON members, of an index with lists its configuration, and nothing else: no weights, no hashing, so an artifact of a
+//! gigabyte takes no longer than a small one. What it shows is what the file states; `verify` says whether it holds.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)

@@ -89,11 +89,12 @@ pub(super) struct Compile {
     /// Examples in flight: auto, all, or a number; changes memory and speed, never bytes
     #[arg(long, value_name = "N", default_value = "auto")]
     pub(super) micro_batch: String,
-    /// Memory that the training may take, such as 3GB or 2.5GiB: decides how many examples are in flight and whether activations are kept
+    /// Memory that kolm may take, such as 3GB or 2.5GiB: decides how many examples are in flight and whether activations are kept
     /// or computed again; changes memory and speed, never bytes [default: what kolm holds and half of what is free]
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<String>,
-    /// Go as far as the first training step, print what the training will need, and stop; writes nothing, needs no key
+    /// Go as far as the first training step, print what the training will need, and stop; writes no artifact and needs
+    /// no key (a model that is absent is fetched)
     #[arg(long, conflicts_with = "trace")]
     pub(super) plan: bool,
     /// How much of the training is traced: `full` also writes NAME-VERSION.trace.jsonl with the digests of every block,

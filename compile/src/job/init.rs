@@ -63,7 +63,7 @@ train = ["train.parquet"]       # one or more files; `--corpus PATH` replaces th
 # encoder = "kolm/nano-encoder"
 # revision = "main"
 # k = 3
-# vectors = "f32"             # f16 and int8: a half and a quarter of the index, scores a little coarser
+# vectors = "f32"               # f16 and int8: a half and a quarter of the index, scores a little coarser
 # lists = "auto"                # 0: a search looks at every passage; auto: so up to a million, beyond in the nearest of many lists
 
 [eval]

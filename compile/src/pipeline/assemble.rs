@@ -122,6 +122,7 @@ pub(super) fn write(
     let opened = Opened::new(ArtifactFile::from_bytes(bytes.clone())?)?;
     let digests = opened.digests()?;
     opened.check_content(&digests)?;
+    kolm_runtime::verify::check_members(&opened)?;
     opened.receipt.check(key, &opened.lineage(&digests))?;
 
     let manifest = &opened.manifest;

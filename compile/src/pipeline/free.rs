@@ -3,6 +3,7 @@
 //! They change how much is done at once and never what comes out. Elsewhere than on Linux nothing is known.
 
 use std::fs::read_to_string;
+use std::path::Path;
 
 /// Bytes that this process holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +30,19 @@ impl Free {
     /// Reads it; 2 GiB where the system does not say.
     pub(super) fn now() -> Free {
         let machine = read_to_string("/proc/meminfo").ok().and_then(|text| kibibytes(&text, "MemAvailable:"));
-        let file = |name: &str| read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
-        let group = || group_left(&file("memory.max")?, &file("memory.current")?, &file("memory.stat")?);
-        Free(machine.into_iter().chain(group()).min().unwrap_or(ASSUMED_BYTES))
+        Free(machine.into_iter().chain(groups_left()).min().unwrap_or(ASSUMED_BYTES))
     }
+}
+
+/// What is left in this process's control group (version 2) and in each that holds it.
+fn groups_left() -> Vec<u64> {
+    let own = read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let left = |group: &Path| {
+        let file = |name: &str| read_to_string(Path::new("/sys/fs/cgroup").join(group).join(name)).ok();
+        group_left(&file("memory.max")?, &file("memory.current")?, &file("memory.stat")?)
+    };
+    Path::new(own).ancestors().filter_map(left).collect()
 }
 
 fn kibibytes(text: &str, key: &str) -> Option<u64> {
@@ -41,11 +51,14 @@ fn kibibytes(text: &str, key: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// What a control group has left; what it holds of files is given up before anything is refused.
+/// What a control group has left; what it holds of files, those in memory only left out, is given up before anything is refused.
 fn group_left(max: &str, current: &str, stat: &str) -> Option<u64> {
     let max: u64 = max.trim().parse().ok()?;
     let current: u64 = current.trim().parse().ok()?;
-    let files: u64 = stat.lines().find_map(|line| line.strip_prefix("file ")?.trim().parse().ok()).unwrap_or(0);
+    let of = |key: &str| -> u64 {
+        stat.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok()).unwrap_or_default()
+    };
+    let files = of("file ").saturating_sub(of("shmem "));
     Some(max.saturating_sub(current.saturating_sub(files)))
 }
 
@@ -67,6 +80,7 @@ mod tests {
     fn a_control_group_without_a_limit_says_nothing() {
         assert_eq!(group_left("max\n", "5\n", "file 1\n"), None);
         assert_eq!(group_left("1000\n", "600\n", "anon 300\nfile 250\nfile_mapped 9\n"), Some(650));
+        assert_eq!(group_left("1000\n", "600\n", "anon 300\nfile 250\nshmem 50\n"), Some(600));
         assert_eq!(group_left("1000\n", "1600\n", ""), Some(0));
     }
 }

@@ -86,6 +86,7 @@ fn may_move(key: &str, job: &Job) -> bool {
         || key.starts_with("corpus.rows.")
         || matches!(key, "corpus.train_sha256" | "corpus.eval_sha256" | "corpus.scan_sha256")
         || matches!(key, "split.eval_cases" | "eval.cases" | "recall.passages")
+        || (key == "recall.lists" && job.recall.lists.is_none())
         || (key == "train.steps" && job.train.steps.is_none())
         || (key == "train.warmup_steps" && job.train.warmup_steps.is_none())
 }

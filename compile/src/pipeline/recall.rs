@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use kolm_runtime::artifact::Member;
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::{Encoder, TextTokenizer};
-use kolm_runtime::recall::{Hit, Passage, RecallIndex, Vectors, limits};
+use kolm_runtime::recall::{Hit, Passage, RecallError, RecallIndex, Vectors, limits};
 
 use super::error::CompileError;
 use crate::corpus::{Row, near_duplicate};
@@ -40,6 +41,11 @@ impl Recall {
                 expected: "at most one a row, or \"auto\"",
             });
         }
+        // What cannot be written is refused before a row is embedded.
+        refuse_above("recall index", rows.len(), limits::PASSAGE_COUNT)?;
+        let passages_len_bytes = rows.iter().map(|row| row.id.len() + row.prompt.len() + row.completion.len()).sum();
+        let most = usize::try_from(Member::RecallPassages.len_max_bytes()).unwrap_or(usize::MAX);
+        refuse_above(RecallIndex::PASSAGES, passages_len_bytes, most)?;
         let mut vectors = Vectors::new(section.vectors, encoder.hidden_size());
         for (chunk, some) in rows.chunks(CHUNK_ROWS).enumerate() {
             vectors.extend(level, &embed(encoder, tokenizer, some)?)?;
@@ -71,6 +77,14 @@ impl Recall {
         let wanted = self.k + SPARE_HITS;
         let first = rows.start;
         let queries = self.index.queries(self.level, rows.clone());
+        if self.index.lists().is_some() {
+            // Whether a further list is looked into depends on how many rows count.
+            let text = |row: usize| self.index.passages()[row].text.as_str();
+            let exclude = |query: usize, passage: usize| {
+                passage == first + query || near_duplicate(text(first + query), text(passage))
+            };
+            return Ok(self.index.search_batch(self.level, &queries, self.k, &exclude)?);
+        }
         let found =
             self.index.search_batch(self.level, &queries, wanted, &|query, passage| passage == first + query)?;
         rows.zip(found).map(|(row, hits)| self.without_near_duplicates(row, wanted, hits)).collect()
@@ -114,6 +128,10 @@ impl Recall {
         }
         Ok(found)
     }
+}
+
+fn refuse_above(what: &'static str, found: usize, limit: usize) -> Result<(), CompileError> {
+    if found <= limit { Ok(()) } else { Err(RecallError::TooLarge { what, found, limit }.into()) }
 }
 
 fn embed(encoder: &Encoder, tokenizer: &TextTokenizer, rows: &[Row]) -> Result<Vec<f32>, CompileError> {

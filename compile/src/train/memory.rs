@@ -1,8 +1,8 @@
 //! What training an adapter holds in memory, from shapes and lengths alone.
 //!
 //! The sums follow the code in `tape`, `gradient` and `engine`: what a block keeps for its backward pass, what that pass holds besides, and
-//! how many copies of the adapter a step needs. They leave out what does not grow with the work. `T` tokens of one example, `C` hidden size,
-//! `Q` and `KV` widths of queries and keys, `I` feed-forward width, `H` heads, `V` vocabulary. Nothing here decides a bit.
+//! how many copies of the adapter a step needs. They leave out what does not grow with the work. `T` tokens of one example, `C` hidden
+//! size, `Q` and `KV` widths of queries and keys, `I` feed-forward width, `H` heads, `V` vocabulary. Nothing here decides a bit.
 
 use kolm_runtime::model::{Adapter, Block, Decoder, DecoderConfig, Linear, Target};
 

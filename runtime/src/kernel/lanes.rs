@@ -151,6 +151,7 @@ impl<S: pulp::Simd> Lanes for VectorLanes<S> {
         let high = self.0.and_u32s(words, self.0.splat_u32s(0xffff_0000));
         [self.0.transmute_f32s_u32s(low), self.0.transmute_f32s_u32s(high)]
     }
+
     #[inline(always)]
     fn integers<const BITS: u32>(self, words: S::u32s, from: u32) -> S::f32s {
         let (mask, half) = const { ((1 << BITS) - 1, (1 << (BITS - 1)) as f32) };

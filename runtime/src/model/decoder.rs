@@ -345,8 +345,8 @@ impl Decoder {
     }
 }
 
-/// Cuts steps of so many tokens into groups of successive ones, each some [`GROUP_TOKENS`] or a single step, and gives how many steps each
-/// has. What a group computes between two layers then stays near the core that takes it through all layers.
+/// Cuts steps of so many tokens into groups of successive ones, each of at most [`GROUP_TOKENS`] or a single step, and gives how many
+/// steps each has. What a group computes between two layers then stays near the core that takes it through all layers.
 fn groups_of(tokens: impl Iterator<Item = usize>) -> Vec<usize> {
     let (mut groups, mut sum) = (Vec::new(), 0);
     for tokens in tokens {

@@ -219,5 +219,5 @@ impl Vectors {
 /// Refuses a vector whose squared length is not close to one; NaN and infinity are not close.
 pub(super) fn unit(level: Level, row: usize, vector: &[f32], tolerance: f32) -> Result<(), RecallError> {
     let distance = (kernel::dot(level, vector, vector) - 1.0).abs();
-    if distance <= tolerance { Ok(()) } else { Err(RecallError::NotUnit { row }) }
+    if distance.is_finite() && distance <= tolerance { Ok(()) } else { Err(RecallError::NotUnit { row }) }
 }

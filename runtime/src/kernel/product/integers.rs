@@ -97,7 +97,7 @@ impl IntegerPanels {
             Scales::Along { group } => n * (width / group.min(width)),
             Scales::Across { run } => width * (n / run),
         };
-        panels * (self.bits.len_bytes(width * n) + 4 * scales)
+        4 * panels * (panel_words(self.bits, width, n) + scales)
     }
 
     /// The values of one column, of panels `width` columns wide.
@@ -118,6 +118,10 @@ impl IntegerPanels {
 
     /// Whether few rows can pass the panels as they are: one scale then serves a column for many k.
     pub(super) fn along(&self) -> bool {
+        #[cfg(feature = "planted")]
+        if crate::kernel::planted(crate::kernel::Plant::ProductOrder) {
+            return false; // the planted order is in the common inner loop
+        }
         matches!(self.scales, Scales::Along { .. })
     }
 
