@@ -143,9 +143,9 @@ impl IntegerPanels {
                 let scales = &L::vectors(&self.values).as_chunks().0[panel * (self.k / group) + k / group..];
                 for ((out, words), scales) in out.chunks_mut(group).zip(words.chunks(group / ROWS)).zip(scales) {
                     for (out, words) in out.as_chunks_mut::<ROWS>().0.iter_mut().zip(words) {
-                        for row in 0..ROWS {
+                        for (row, out) in out.iter_mut().enumerate() {
                             for v in 0..2 {
-                                lanes.store(value(*words, *scales, row, v), &mut out[row][v * L::WIDTH..]);
+                                lanes.store(value(*words, *scales, row, v), &mut out[v * L::WIDTH..]);
                             }
                         }
                     }
@@ -191,13 +191,13 @@ impl IntegerPanels {
             let words: [&[L::Words]; P] = std::array::from_fn(|p| &words[p][g * (group / ROWS)..][..group / ROWS]);
             for (at, a) in a.as_chunks::<ROWS>().0.iter().enumerate().take(group / ROWS) {
                 let words: [L::Words; P] = std::array::from_fn(|p| words[p][at]);
-                for row in 0..ROWS {
+                for (row, a) in a.iter().enumerate() {
                     for p in 0..P {
                         for v in 0..2 {
                             let q = lanes.integers::<BITS>(words[p], BITS * (2 * row + v) as u32);
                             let x = lanes.multiply(scales[p][v], q);
                             for r in 0..R {
-                                sums[r][p][v] = lanes.fma(lanes.splat(a[row][r]), x, sums[r][p][v]);
+                                sums[r][p][v] = lanes.fma(lanes.splat(a[r]), x, sums[r][p][v]);
                             }
                         }
                     }
