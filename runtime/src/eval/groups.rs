@@ -17,6 +17,28 @@ pub(super) struct Bounds {
     pub(super) cache_len_bytes: usize,
 }
 
+/// Key and value bytes that one group may hold, by what they belong to.
+pub(super) struct Share {
+    /// Prompts of label cases.
+    pub(super) prompts: usize,
+    /// Labels after them.
+    pub(super) labels: usize,
+    /// Generated answers with their prompts.
+    pub(super) texts: usize,
+}
+
+impl Share {
+    /// What each of so many groups answered at once may hold: more threads do not make a replay take more memory for it.
+    pub(super) fn of(threads: usize) -> Share {
+        let share = limits::CACHES_LEN_BYTES / threads.max(1);
+        Share {
+            prompts: limits::PROMPT_CACHE_LEN_BYTES.min(share / 4 * 3),
+            labels: limits::LABEL_CACHE_LEN_BYTES.min(share / 4),
+            texts: limits::GENERATION_CACHE_LEN_BYTES.min(share),
+        }
+    }
+}
+
 /// Orders questions by their tokens and cuts them into groups, each within its bounds by `bytes` of a number of tokens.
 pub(super) fn group<'p>(
     mut questions: Vec<Question<'p>>,
@@ -94,6 +116,21 @@ mod tests {
         let rows: Vec<Vec<usize>> =
             groups.iter().map(|group| group.iter().map(|question| question.row).collect()).collect();
         assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn threads_share_one_budget() {
+        for threads in 1..=300 {
+            let share = Share::of(threads);
+            assert!((share.prompts + share.labels) * threads <= limits::CACHES_LEN_BYTES, "{threads} threads");
+            assert!(share.texts * threads <= limits::CACHES_LEN_BYTES, "{threads} threads");
+            assert!(share.labels > 0 && share.prompts > share.labels && share.texts > share.prompts);
+        }
+        let two = Share::of(2);
+        assert_eq!(two.prompts, limits::PROMPT_CACHE_LEN_BYTES);
+        assert_eq!((two.labels, two.texts), (limits::LABEL_CACHE_LEN_BYTES, limits::GENERATION_CACHE_LEN_BYTES));
+        let sixteen = Share::of(16);
+        assert_eq!((sixteen.prompts, sixteen.labels, sixteen.texts), (24 << 20, 8 << 20, 32 << 20));
     }
 
     #[test]

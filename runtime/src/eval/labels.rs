@@ -8,6 +8,7 @@ use crate::kernel::{self, LogSoftmax};
 use crate::model::{Beginning, KvCache, Step};
 
 use super::engine::{Engine, finite};
+use super::groups::Share;
 use super::{EvalError, limits};
 
 /// The labels of a set as token sequences, joined where they begin alike.
@@ -78,7 +79,7 @@ impl LabelTree {
 
     /// Scores every label after each of some prompts that [`Engine::check_prompt`] accepted.
     pub(super) fn score(&self, engine: &Engine<'_>, prompts: &[&[u32]]) -> Result<Vec<LabelScores>, EvalError> {
-        let at_once = limits::LABEL_CACHE_LEN_BYTES / engine.cache_len_bytes(self.longest);
+        let at_once = Share::of(rayon::current_num_threads()).labels / engine.cache_len_bytes(self.longest);
         self.score_few(engine, prompts, at_once.clamp(1, limits::LABEL_NODES))
     }
 

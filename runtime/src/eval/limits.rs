@@ -19,10 +19,12 @@ pub const WEIGHT: u64 = 1_000_000;
 /// Most tokens generated for one answer.
 pub const NEW_TOKEN_COUNT: u32 = 4096;
 
+/// Key and value bytes that all threads together may hold; each has an equal share, and no more of it than the limits of one group below.
+pub const CACHES_LEN_BYTES: usize = 512 << 20;
 /// Key and value bytes that the labels of one group of cases may hold on each level of their tree; one label may need more by itself.
 pub const LABEL_CACHE_LEN_BYTES: usize = 32 << 20;
-/// Most places in label trees computed at once: what a pass over the weights costs is then spread thin.
-pub const LABEL_NODES: usize = 128;
+/// Most places in label trees computed at once: what a pass over the weights costs is then spread thin; twice as many gain no time.
+pub const LABEL_NODES: usize = 64;
 /// Key and value bytes that the prompts of one group of label cases may hold.
 pub const PROMPT_CACHE_LEN_BYTES: usize = 128 << 20;
 /// Label cases answered together.

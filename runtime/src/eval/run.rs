@@ -11,7 +11,7 @@ use crate::model::{Adapter, Decoder, TextTokenizer};
 
 use super::engine::{Engine, in_vocabulary};
 use super::generate::{self, Generated};
-use super::groups::{Bounds, Question, group};
+use super::groups::{Bounds, Question, Share, group};
 use super::labels::{LabelScores, LabelTree};
 use super::replay::bits_digest;
 use super::{Case, CaseResult, EvalError, Metric, Outcome, Pack, limits};
@@ -88,8 +88,9 @@ impl Runner<'_> {
             cache_len_bytes,
         };
         let bytes = |tokens: usize| self.engine.cache_len_bytes(tokens);
-        let labels = bounds(chosen.len(), limits::LABEL_GROUP, limits::PROMPT_CACHE_LEN_BYTES);
-        let texts = bounds(written.len(), limits::GENERATION_GROUP, limits::GENERATION_CACHE_LEN_BYTES);
+        let share = Share::of(threads);
+        let labels = bounds(chosen.len(), limits::LABEL_GROUP, share.prompts);
+        let texts = bounds(written.len(), limits::GENERATION_GROUP, share.texts);
         let mut groups = group(chosen, &labels, bytes);
         groups.extend(group(written, &texts, |tokens| bytes(tokens.saturating_add(self.max_new_tokens))));
         Ok(groups)

@@ -112,8 +112,8 @@ impl Decoder {
     pub fn load(level: Level, source: &ModelSource) -> Result<Self, ModelError> {
         let config = DecoderConfig::load(source)?;
         let weights = Weights::open(source)?;
-        let shape = [config.vocabulary, config.hidden];
-        let embedding = weights.matrix("model.embed_tokens.weight", &shape)?;
+        // Before the blocks: the greatest matrices then never lie beside them in two forms.
+        let (embedding, head) = load_ends(level, &config, &weights)?;
         let blocks = (0..config.layers)
             .into_par_iter()
             .map(|layer| {
@@ -123,8 +123,7 @@ impl Decoder {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let final_norm = weights.tensor_f32("model.norm.weight", &[config.hidden])?;
-        let head = if config.tied { None } else { Some(weights.matrix("lm_head.weight", &shape)?) };
-        Ok(Self::from_parts(level, config, embedding, blocks, final_norm, head.as_ref()))
+        Ok(Self::assemble(level, config, embedding, blocks, final_norm, head))
     }
 
     /// Puts a decoder together from tensors of checked shape; `head [V, C]` is absent where it is tied to the embedding.
@@ -138,9 +137,20 @@ impl Decoder {
     ) -> Self {
         let packed = head.unwrap_or(&embedding).pack(level, config.vocabulary, config.hidden);
         let embedding = if head.is_some() { Embedding::new(embedding) } else { Embedding::Tied };
+        Self::assemble(level, config, embedding, blocks, final_norm, packed)
+    }
+
+    fn assemble(
+        level: Level,
+        config: DecoderConfig,
+        embedding: Embedding,
+        blocks: Vec<Block>,
+        final_norm: Vec<f32>,
+        head: PackedMatrix,
+    ) -> Self {
         let scaling = config.rope_scaling;
         let rope = RopeTable::new(config.rope_theta, config.head_dim, config.max_positions, scaling);
-        Self { config, embedding, blocks, final_norm, head: packed, rope, level }
+        Self { config, embedding, blocks, final_norm, head, rope, level }
     }
 
     /// An empty cache for one sequence of at most `capacity` positions, never more than the model's own limit.
@@ -343,6 +353,18 @@ impl Decoder {
         let limit = limit.min(self.config.max_positions);
         if found <= limit { Ok(()) } else { Err(ModelError::SequenceTooLong { found, limit }) }
     }
+}
+
+/// Reads the embedding and the output head into the forms they are kept in, one after the other.
+fn load_ends(level: Level, config: &DecoderConfig, weights: &Weights) -> Result<(Embedding, PackedMatrix), ModelError> {
+    let (rows, columns) = (config.vocabulary, config.hidden);
+    let table = weights.matrix("model.embed_tokens.weight", &[rows, columns])?;
+    if config.tied {
+        return Ok((Embedding::Tied, table.pack(level, rows, columns)));
+    }
+    let embedding = Embedding::new(table);
+    let head = weights.matrix("lm_head.weight", &[rows, columns])?;
+    Ok((embedding, head.pack(level, rows, columns)))
 }
 
 /// Cuts steps of so many tokens into groups of successive ones, each of at most [`GROUP_TOKENS`] or a single step, and gives how many
