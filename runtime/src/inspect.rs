@@ -139,7 +139,11 @@ fn summary(opened: &Opened, now: Option<Timestamp>) -> Vec<(&'static str, String
     match (lists(opened), kind) {
         (None, None) => {}
         (None, Some(kind)) => lines.push(("vectors:", kind.name().to_owned())),
-        (Some(ListsSummary { count, probes, recall_at_10 }), kind) => {
+        (Some(None), kind) => {
+            let kind = kind.unwrap_or_default().name();
+            lines.push(("vectors:", format!("{kind} in lists that cannot be read; `verify` says why")));
+        }
+        (Some(Some(ListsSummary { count, probes, recall_at_10 })), kind) => {
             let (kind, recall) = (kind.unwrap_or_default().name(), recall_at_10.short());
             lines.push((
                 "vectors:",
@@ -153,11 +157,11 @@ fn summary(opened: &Opened, now: Option<Timestamp>) -> Vec<(&'static str, String
     lines
 }
 
-/// What the index's configuration says of its lists, where the plan has any.
-fn lists(opened: &Opened) -> Option<ListsSummary> {
+/// What the index's configuration says of its lists, where the plan has any; nothing of them where it cannot be read.
+fn lists(opened: &Opened) -> Option<Option<ListsSummary>> {
     opened.plan.recall.as_ref()?.lists?;
-    let config = opened.file.read(Member::RecallConfig).ok()?;
-    RecallIndex::lists_of_config(&config).ok()?
+    let read = || RecallIndex::lists_of_config(&opened.file.read(Member::RecallConfig).ok()?).ok()?;
+    Some(read())
 }
 
 fn model_line(model: &ModelSummary) -> String {

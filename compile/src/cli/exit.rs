@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use kolm_runtime::artifact::ArtifactError;
 use kolm_runtime::model::ModelError;
+use kolm_runtime::recall::RecallError;
 
 use crate::network::Forbidden;
 use crate::pipeline::CompileError;
@@ -169,6 +170,9 @@ pub fn hint(error: &CompileError) -> Option<String> {
         CompileError::Overlong { .. } => "raise [train] max_length, or set [corpus] overlong to \"drop\" or \"truncate\"".to_owned(),
         CompileError::Memory { .. } => {
             "raise --memory, or lower [train] max_length, [adapter] rank or, if one was given, --micro-batch; `kolm base quantize` makes the base smaller".to_owned()
+        }
+        CompileError::Recall(RecallError::TooLarge { .. }) => {
+            "train on fewer or shorter rows, or set [recall] use = \"off\"".to_owned()
         }
         CompileError::ResidualIdentifier { .. } => {
             "run `kolm corpus deidentify` on the corpus, or set [corpus] identifiers = \"allow\" if it is none".to_owned()

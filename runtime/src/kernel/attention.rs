@@ -159,7 +159,7 @@ impl Task<'_> {
 
 #[derive(Default)]
 struct Scratch {
-    /// Scores, then probabilities, `[rows, key_stride]`.
+    /// Scores, then probabilities, `[rows, score_stride]`.
     scores: Vec<f32>,
     /// The left side of the tile at hand, `[depth, R]`.
     packed: Vec<f32>,
@@ -301,7 +301,7 @@ impl Run<'_> {
                         if !keys.is_empty() {
                             let columns = &packed_columns[keys.start - block..keys.end - block];
                             let from = &part.values(kv_head)[(keys.start - start) * stride + column..];
-                            chain_onward::<L, R, C>(lanes, columns, from, stride, &mut sums);
+                            tile_strided::<L, R, C>(lanes, columns, from, stride, &mut sums);
                         }
                     }
                     let width = C.min(head_dim - column);
@@ -348,50 +348,12 @@ fn part_of(range: Range<usize>, start: usize, part: &KeyValue) -> Range<usize> {
     range.start.max(start)..range.end.min(start + part.part_len())
 }
 
-/// Goes on with the chains in `sums` `[R, C]`, `a` being `[depth, R]` and row k of `b` beginning at `k * stride`.
-#[inline(always)]
-fn chain_onward<L: Lanes, const R: usize, const C: usize>(
-    lanes: L,
-    a: &[[f32; R]],
-    b: &[f32],
-    stride: usize,
-    sums: &mut [f32],
-) {
-    let vectors = const { C / L::WIDTH };
-    let mut chains = [[lanes.splat(0.0); MAX_VECTORS]; R];
-    for r in 0..R {
-        for v in 0..vectors {
-            chains[r][v] = lanes.load(&sums[r * C + v * L::WIDTH..]);
-        }
-    }
-    for (a, row) in a.iter().zip(b.chunks(stride)) {
-        let row = &row[..C];
-        let mut x = [lanes.splat(0.0); MAX_VECTORS];
-        for v in 0..vectors {
-            x[v] = lanes.load(&row[v * L::WIDTH..]);
-        }
-        for r in 0..R {
-            let a = lanes.splat(a[r]);
-            for v in 0..vectors {
-                chains[r][v] = lanes.fma(a, x[v], chains[r][v]);
-            }
-        }
-    }
-    for r in 0..R {
-        for v in 0..vectors {
-            lanes.store(chains[r][v], &mut sums[r * C + v * L::WIDTH..]);
-        }
-    }
-}
-
 /// Rows of one task: a multiple of every level's tile.
 const TASK_ROWS: usize = 24;
 /// Multiplications below which attention stays on the calling thread.
 const PARALLEL_WORK: usize = 1 << 19;
 /// Values of the largest tile: 12 rows of two AVX-512 vectors.
 const MAX_TILE: usize = 12 * 32;
-/// Most vectors in one row of a tile: decode runs eight NEON vectors side by side.
-const MAX_VECTORS: usize = 8;
 
 #[cfg(test)]
 mod tests;

@@ -39,8 +39,8 @@ pub(super) fn tile<L: Lanes, B: RightRows<L>, const R: usize, const C: usize, co
     }
 }
 
-/// Chains `R` rows over `C` columns of a matrix in row order, `a` being `[depth, R]` and row k of `b` beginning at `k * stride`;
-/// the sums go to `out` `[R, C]`.
+/// Chains `R` rows over `C` columns of a matrix in row order, on from what stands in `out` `[R, C]`; `a` is `[depth, R]`, and row k of `b`
+/// begins at `k * stride`.
 #[inline(always)]
 pub(crate) fn tile_strided<L: Lanes, const R: usize, const C: usize>(
     lanes: L,
@@ -51,6 +51,11 @@ pub(crate) fn tile_strided<L: Lanes, const R: usize, const C: usize>(
 ) {
     let vectors = const { C / L::WIDTH };
     let mut sums = [[lanes.splat(0.0); MAX_VECTORS]; R];
+    for r in 0..R {
+        for v in 0..vectors {
+            sums[r][v] = lanes.load(&out[r * C + v * L::WIDTH..]);
+        }
+    }
     for (a, row) in a.iter().zip(b.chunks(stride)) {
         let row = &row[..C];
         let mut x = [lanes.splat(0.0); MAX_VECTORS];
