@@ -135,9 +135,6 @@ impl IntegerPanels {
         out: &mut [[f32; C]],
     ) {
         let words = &L::words(&self.words)[panel * self.k.div_ceil(ROWS) + k / ROWS..];
-        let value = |words, scales: [L::Vector; 2], row: usize, v: usize| {
-            lanes.multiply(scales[v], lanes.integers::<BITS>(words, BITS * (2 * row + v) as u32))
-        };
         match self.scales {
             Scales::Along { group } => {
                 let scales = &L::vectors(&self.values).as_chunks().0[panel * (self.k / group) + k / group..];
@@ -145,7 +142,7 @@ impl IntegerPanels {
                     for (out, words) in out.as_chunks_mut::<ROWS>().0.iter_mut().zip(words) {
                         for (row, out) in out.iter_mut().enumerate() {
                             for v in 0..2 {
-                                lanes.store(value(*words, *scales, row, v), &mut out[v * L::WIDTH..]);
+                                lanes.store(value::<L, BITS>(lanes, *words, *scales, row, v), &mut out[v * L::WIDTH..]);
                             }
                         }
                     }
@@ -161,7 +158,10 @@ impl IntegerPanels {
                     }
                     let scales = [lanes.load(&wide), lanes.load(&wide[L::WIDTH..])];
                     for v in 0..2 {
-                        lanes.store(value(words[row / ROWS], scales, row % ROWS, v), &mut out[v * L::WIDTH..]);
+                        lanes.store(
+                            value::<L, BITS>(lanes, words[row / ROWS], scales, row % ROWS, v),
+                            &mut out[v * L::WIDTH..],
+                        );
                     }
                 }
             }
@@ -194,8 +194,7 @@ impl IntegerPanels {
                 for (row, a) in a.iter().enumerate() {
                     for p in 0..P {
                         for v in 0..2 {
-                            let q = lanes.integers::<BITS>(words[p], BITS * (2 * row + v) as u32);
-                            let x = lanes.multiply(scales[p][v], q);
+                            let x = value::<L, BITS>(lanes, words[p], scales[p], row, v);
                             for r in 0..R {
                                 sums[r][p][v] = lanes.fma(lanes.splat(a[r]), x, sums[r][p][v]);
                             }
@@ -251,6 +250,19 @@ impl<L: Lanes> RightSums<L> for &IntegerPanels {
             IntegerBits::Four => self.tile::<L, 4, 4, R, C, P>(lanes, a, panel, k, out),
         }
     }
+}
+
+/// Vector `v` of the values of row `row` in a vector of words. A function and no closure: that is not surely inlined, and a call leaves the
+/// level's context.
+#[inline(always)]
+fn value<L: Lanes, const BITS: u32>(
+    lanes: L,
+    words: L::Words,
+    scales: [L::Vector; 2],
+    row: usize,
+    v: usize,
+) -> L::Vector {
+    lanes.multiply(scales[v], lanes.integers::<BITS>(words, BITS * (2 * row + v) as u32))
 }
 
 fn bit_count(bits: IntegerBits) -> usize {
