@@ -169,6 +169,7 @@ impl IntegerPanels {
     }
 
     /// Chains `R` rows over one block of `P` panels whose scales lie along k, each value made in registers where it is used.
+    #[allow(clippy::needless_range_loop)] // rows, panels and vectors index several arrays at once
     #[inline(always)]
     fn tile<L: Lanes, const BITS: u32, const ROWS: usize, const R: usize, const C: usize, const P: usize>(
         &self,
