@@ -130,7 +130,6 @@ fn base() -> anyhow::Result<ModelSource> {
 fn artifact(from: &Path, key: &Path, len: usize, to: &Path) -> anyhow::Result<()> {
     let opened = Opened::new(ArtifactFile::open(from)?)?;
     let read = |member| opened.read(member);
-    let (manifest, eval) = (&opened.manifest, &opened.manifest.eval);
     let content = Content {
         task: opened.task.clone(),
         plan: opened.plan.clone(),
@@ -145,19 +144,7 @@ fn artifact(from: &Path, key: &Path, len: usize, to: &Path) -> anyhow::Result<()
         eval_replay: read(Member::EvalReplay)?,
         training_trace: read(Member::TrainingTrace)?,
     };
-    let measured = Measured {
-        created: manifest.created,
-        tool: manifest.tool.clone(),
-        k: eval.k.clone(),
-        k_base: eval.k_base.clone(),
-        k_majority: eval.k_majority.clone(),
-        wilson_low: eval.wilson_low.clone(),
-        wilson_high: eval.wilson_high.clone(),
-        replay_digest: eval.replay_digest.clone(),
-        recall_at_k: eval.recall_at_k.clone(),
-        final_loss: manifest.training.final_loss.clone(),
-        supersedes: None,
-    };
+    let measured = Measured::of(&opened.manifest);
     let members = seal(&content, &measured, &OperatorKey::load(key)?)?;
     Staged::write(to, &encode(&members)?)?.commit()?;
     Ok(())

@@ -63,7 +63,6 @@ impl Stage {
         let key = OperatorKey::load(&self.path(".kolm/keys/operator.key")).unwrap();
         let opened = Opened::new(ArtifactFile::open(Path::new(artifact)).unwrap()).unwrap();
         let read = |member| opened.read(member).unwrap();
-        let eval = &opened.manifest.eval;
         let mut content = Content {
             task: opened.task.clone(),
             plan: opened.plan.clone(),
@@ -78,19 +77,7 @@ impl Stage {
             eval_replay: read(Member::EvalReplay),
             training_trace: read(Member::TrainingTrace),
         };
-        let mut measured = Measured {
-            created: opened.manifest.created,
-            tool: opened.manifest.tool.clone(),
-            k: eval.k.clone(),
-            k_base: eval.k_base.clone(),
-            k_majority: eval.k_majority.clone(),
-            wilson_low: eval.wilson_low.clone(),
-            wilson_high: eval.wilson_high.clone(),
-            replay_digest: eval.replay_digest.clone(),
-            recall_at_k: eval.recall_at_k.clone(),
-            final_loss: opened.manifest.training.final_loss.clone(),
-            supersedes: None,
-        };
+        let mut measured = Measured::of(&opened.manifest);
         change(&mut content, &mut measured);
         let path = self.path(name);
         std::fs::write(&path, encode(&seal(&content, &measured, &key).unwrap()).unwrap()).unwrap();

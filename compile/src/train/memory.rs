@@ -4,7 +4,7 @@
 //! how many copies of the adapter a step needs. They leave out what does not grow with the work. `T` tokens of one example, `C` hidden
 //! size, `Q` and `KV` widths of queries and keys, `I` feed-forward width, `H` heads, `V` vocabulary. Nothing here decides a bit.
 
-use kolm_runtime::model::{Adapter, Block, Decoder, DecoderConfig, Linear, Target};
+use kolm_runtime::model::{Adapter, Decoder, DecoderConfig, Target};
 
 use super::gradient::head;
 use super::settings::Example;
@@ -46,7 +46,7 @@ impl BaseMemory {
         };
         let mut memory = Self { forward: ByStorage::new(), backward: ByStorage::new(), reading: reading as u64 };
         let add = |side: &mut ByStorage, storage, len: usize| *side.entry(storage).or_insert(0) += len as u64;
-        let linears = decoder.blocks.iter().flat_map(|block| Target::ALL.map(|target| linear(block, target)));
+        let linears = decoder.blocks.iter().flat_map(|block| Target::ALL.map(|target| block.linear(target)));
         for matrix in linears.clone().map(|linear| &linear.weight).chain([&decoder.head]) {
             add(&mut memory.forward, matrix.storage(), matrix.len_bytes());
             add(&mut memory.backward, matrix.storage(), matrix.transposed_len_bytes());
@@ -59,18 +59,6 @@ impl BaseMemory {
         let tables = decoder.rope.cos.len() + decoder.rope.sin.len();
         add(&mut memory.forward, "f32", 4 * (biases + norms + tables));
         memory
-    }
-}
-
-fn linear(block: &Block, target: Target) -> &Linear {
-    match target {
-        Target::Down => &block.down,
-        Target::Gate => &block.gate,
-        Target::Key => &block.k,
-        Target::Output => &block.o,
-        Target::Query => &block.q,
-        Target::Up => &block.up,
-        Target::Value => &block.v,
     }
 }
 

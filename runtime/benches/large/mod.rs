@@ -14,7 +14,6 @@ fn example() -> Opened {
 pub(crate) fn members(weights_len_bytes: usize, folder: &Path) -> Members {
     let opened = example();
     let read = |member| opened.read(member).expect("a member");
-    let (manifest, eval) = (&opened.manifest, &opened.manifest.eval);
     let content = Content {
         task: opened.task.clone(),
         plan: opened.plan.clone(),
@@ -25,19 +24,7 @@ pub(crate) fn members(weights_len_bytes: usize, folder: &Path) -> Members {
         eval_replay: read(Member::EvalReplay),
         training_trace: read(Member::TrainingTrace),
     };
-    let measured = Measured {
-        created: manifest.created,
-        tool: manifest.tool.clone(),
-        k: eval.k.clone(),
-        k_base: eval.k_base.clone(),
-        k_majority: eval.k_majority.clone(),
-        wilson_low: eval.wilson_low.clone(),
-        wilson_high: eval.wilson_high.clone(),
-        replay_digest: eval.replay_digest.clone(),
-        recall_at_k: eval.recall_at_k.clone(),
-        final_loss: manifest.training.final_loss.clone(),
-        supersedes: None,
-    };
+    let measured = Measured::of(&opened.manifest);
     let key = folder.join("operator.key");
     OperatorKey::create(&key).expect("a key");
     seal(&content, &measured, &OperatorKey::load(&key).expect("the key")).expect("seals")

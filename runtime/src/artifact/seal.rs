@@ -101,6 +101,26 @@ pub struct Measured {
     pub supersedes: Option<String>,
 }
 
+impl Measured {
+    /// What a manifest states, for content that is sealed again.
+    pub fn of(manifest: &Manifest) -> Measured {
+        let eval = &manifest.eval;
+        Measured {
+            created: manifest.created,
+            tool: manifest.tool.clone(),
+            k: eval.k.clone(),
+            k_base: eval.k_base.clone(),
+            k_majority: eval.k_majority.clone(),
+            wilson_low: eval.wilson_low.clone(),
+            wilson_high: eval.wilson_high.clone(),
+            replay_digest: eval.replay_digest.clone(),
+            recall_at_k: eval.recall_at_k.clone(),
+            final_loss: manifest.training.final_loss.clone(),
+            supersedes: manifest.supersedes.clone(),
+        }
+    }
+}
+
 /// Makes manifest and receipt and gives all members, checked as a reader would check them.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! bounded; which thread answers which case, in what company and in what order shows nowhere in the outcome.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::kernel;
 use crate::model::{Adapter, Decoder, TextTokenizer};
@@ -143,46 +143,28 @@ fn all_finite(case: &Case, finite: bool) -> Result<(), EvalError> {
 /// Results of a group's cases, in the group's order.
 type Results = Vec<Result<CaseResult, EvalError>>;
 
-/// Does every piece of work, as many at once as there are threads, and gives what each gave, in order; nothing for pieces that
-/// lie, in the pack's order, behind a failure. A thread that waits inside one piece cannot pile up further ones, as it could
-/// under `par_iter`.
+/// Answers every group, each beside others on a thread of its own, and gives their results, in order; nothing for groups that lie, in the
+/// pack's order, behind a failure.
 fn in_flight(
     work: &[Vec<Question<'_>>],
     each: impl Fn(&[Question<'_>]) -> Result<Results, EvalError> + Sync,
-    mut progress: impl FnMut(usize) + Send,
+    progress: impl FnMut(usize) + Send,
 ) -> Vec<Results> {
-    let slots: Vec<Mutex<Results>> = work.iter().map(|_| Mutex::new(Vec::new())).collect();
-    let (next, first_failure) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
-    let answered = Mutex::new((0, &mut progress));
-    let threads = rayon::current_num_threads();
-    // As long as every thread has a piece of its own, each keeps to it; the rest are spread over all.
-    let apart = work.len() / threads * threads;
-    let worker = || loop {
-        let turn = next.fetch_add(1, Ordering::Relaxed);
-        let Some((piece, slot)) = work.get(turn).zip(slots.get(turn)) else { return };
-        let first_row = piece.iter().map(|question| question.row).min().unwrap_or(usize::MAX);
+    let first_failure = AtomicUsize::new(usize::MAX);
+    let answered = Mutex::new((0, progress));
+    kernel::side_by_side(work.iter().collect(), |group: &Vec<Question<'_>>| {
+        let first_row = group.iter().map(|question| question.row).min().unwrap_or(usize::MAX);
         if first_row > first_failure.load(Ordering::Relaxed) {
-            continue;
+            return Results::new();
         }
-        let done = if turn < apart { kernel::alone(|| each(piece)) } else { each(piece) };
-        // What no prompt caused stops every case: the first of the piece stands for it.
-        let results = done.unwrap_or_else(|error| vec![Err(error)]);
-        let failed = piece.iter().zip(&results).filter(|(_, result)| result.is_err()).map(|(question, _)| question.row);
+        // What no prompt caused stops every case: the first of the group stands for it.
+        let results = each(group).unwrap_or_else(|error| vec![Err(error)]);
+        let failed = group.iter().zip(&results).filter(|(_, result)| result.is_err()).map(|(question, _)| question.row);
         first_failure.fetch_min(failed.min().unwrap_or(usize::MAX), Ordering::Relaxed);
-        *lock(slot) = results;
-        let mut answered = lock(&answered);
-        answered.0 += piece.len();
+        let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.0 += group.len();
         let count = answered.0;
         (answered.1)(count);
-    };
-    rayon::in_place_scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|_| worker());
-        }
-    });
-    slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+        results
+    })
 }

@@ -54,7 +54,7 @@ pub use reduce::{LANES, dot, max, sum, sum_squares};
 pub use rope::{RopeScaling, RopeTable};
 pub use scores::{StoredRows, scores, widen};
 pub use softmax::softmax;
-pub use spread::{alone, side_by_side};
+pub use spread::side_by_side;
 
 /// Why a kernel level cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 /// Runs `body` with every kernel on the calling thread: for work that is one of many done side by side, where handing parts of it over
 /// only costs.
-pub fn alone<R>(body: impl FnOnce() -> R) -> R {
+fn alone<R>(body: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {

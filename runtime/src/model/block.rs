@@ -100,6 +100,19 @@ impl Block {
         Ok(Self { input_norm, q, k, v, o, post_norm, gate, up, down })
     }
 
+    /// The linear layer that an adapter's target names.
+    pub fn linear(&self, target: Target) -> &Linear {
+        match target {
+            Target::Down => &self.down,
+            Target::Gate => &self.gate,
+            Target::Key => &self.k,
+            Target::Output => &self.o,
+            Target::Query => &self.q,
+            Target::Up => &self.up,
+            Target::Value => &self.v,
+        }
+    }
+
     /// Runs the block over `hidden [R, C]` in place, R the sum of the segments' tokens, and appends to each segment's keys and values.
     ///
     /// `saved` is filled where given; then there must be one segment, from position 0.
