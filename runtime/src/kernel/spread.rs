@@ -19,7 +19,7 @@ fn alone<R>(body: impl FnOnce() -> R) -> R {
 }
 
 /// Does pieces of work side by side and gives what each gave, in order. As long as every thread has a piece of its own, each keeps to its
-/// thread ([`alone`]); the rest are spread over all. Where the caller is alone, one piece follows another.
+/// thread; the rest are spread over all. Where the caller is alone, one piece follows another.
 pub fn side_by_side<W: Send, R: Send>(work: Vec<W>, body: impl Fn(W) -> R + Sync) -> Vec<R> {
     if !worthwhile(work.len(), 2) {
         return work.into_iter().map(body).collect();
