@@ -137,15 +137,39 @@ impl Vectorized for Chains {
     }
 }
 
-/// Reads of more memory than any cache holds, in GB/s.
+/// Reads of more memory than any cache holds, in GB/s: four streams a thread, as one alone does not keep a core's queue full.
 fn peak_bytes(level: Level) -> f64 {
     let values = vec![1.0f32; 1 << 27];
     let part = values.len() / rayon::current_num_threads();
     let seconds = median_seconds(|| {
-        let sums: Vec<f32> = values.par_chunks(part).map(|part| kernel::sum(level, part)).collect();
+        let sums: Vec<f32> = values.par_chunks(part).map(|part| level.vectorize(Streams(part))).collect();
         black_box(sums);
     });
     size_of_val(values.as_slice()) as f64 / seconds / 1e9
+}
+
+struct Streams<'a>(&'a [f32]);
+
+impl Vectorized for Streams<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<F: Fma>(self) -> f32 {
+        let (first, second) = self.0.split_at(self.0.len() / 2);
+        let (a, b) = first.split_at(first.len() / 2);
+        let (c, d) = second.split_at(second.len() / 2);
+        let mut sums = [[0.0f32; 16]; 4];
+        for (((a, b), c), d) in
+            a.chunks_exact(16).zip(b.chunks_exact(16)).zip(c.chunks_exact(16)).zip(d.chunks_exact(16))
+        {
+            for (sums, x) in sums.iter_mut().zip([a, b, c, d]) {
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum += x;
+                }
+            }
+        }
+        sums.iter().flatten().sum()
+    }
 }
 
 fn median_seconds(mut body: impl FnMut()) -> f64 {
