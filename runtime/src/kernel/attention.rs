@@ -351,7 +351,7 @@ fn part_of(range: Range<usize>, start: usize, part: &KeyValue) -> Range<usize> {
 /// Rows of one task: a multiple of every level's tile.
 const TASK_ROWS: usize = 24;
 /// Multiplications below which attention stays on the calling thread.
-const PARALLEL_WORK: usize = 1 << 19;
+const PARALLEL_WORK: usize = 1 << 16;
 /// Values of the largest tile: 12 rows of two AVX-512 vectors.
 const MAX_TILE: usize = 12 * 32;
 

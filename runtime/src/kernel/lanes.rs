@@ -10,6 +10,8 @@ pub(crate) trait Lanes: Copy {
     type Vector: Copy;
     /// As many 32-bit words.
     type Words: Copy;
+    /// Two vectors' worth of bytes.
+    type ByteRow: Copy;
     /// The fused multiply-add of the level, for scalar tails and plain loops.
     type Fma: Fma;
     /// Lanes of one vector.
@@ -20,6 +22,8 @@ pub(crate) trait Lanes: Copy {
     fn load(self, from: &[f32]) -> Self::Vector;
     /// Stores to the first `WIDTH` places.
     fn store(self, value: Self::Vector, to: &mut [f32]);
+    /// Computes `a + b`.
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Computes `a * b`.
     fn multiply(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Computes `a * b + c`, rounded once.
@@ -30,12 +34,17 @@ pub(crate) trait Lanes: Copy {
     fn words(from: &[u32]) -> &[Self::Words];
     /// Widens two bf16 values of each word: first those of the low halves, then those of the high halves.
     fn widen_bf16(self, words: Self::Words) -> [Self::Vector; 2];
-    /// Takes `BITS` bits (at most 8) of each word, from bit `from` on, as the integer `stored - 2^(BITS - 1)`.
-    fn integers<const BITS: u32>(self, words: Self::Words, from: u32) -> Self::Vector;
+    /// Sees bytes as rows of two vectors; what is left over at the end is not seen.
+    fn byte_rows(from: &[u32]) -> &[Self::ByteRow];
+    /// Converts the signed bytes of a row, from the low end of each word up.
+    fn bytes(self, row: &Self::ByteRow) -> [Self::Vector; 2];
+    /// Takes the signed four bits from bit `4 at` of each word on, times 2²⁸.
+    fn large_nibble(self, words: Self::Words, at: u32) -> Self::Vector;
+    /// Reads the bits of words as values.
+    fn floats(self, low: Self::Words, high: Self::Words) -> [Self::Vector; 2];
+    /// Asks for the cache line of a place, which need not exist, where the CPU can be asked.
+    fn prefetch(self, at: *const u32);
 }
-
-/// 2²³: with a small integer in its low bits, the f32 of that many more.
-const INTEGER_BASE: f32 = 8_388_608.0;
 
 /// Eight values, each operation in software; the compiler spreads them over whatever the target has.
 #[derive(Clone, Copy)]
@@ -44,6 +53,7 @@ pub(crate) struct SoftwareLanes;
 impl Lanes for SoftwareLanes {
     type Vector = [f32; 8];
     type Words = [u32; 8];
+    type ByteRow = [u32; 4];
     type Fma = Software;
     const WIDTH: usize = 8;
 
@@ -62,6 +72,11 @@ impl Lanes for SoftwareLanes {
     #[inline(always)]
     fn store(self, value: [f32; 8], to: &mut [f32]) {
         to[..8].copy_from_slice(&value);
+    }
+
+    #[inline(always)]
+    fn add(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|lane| a[lane] + b[lane])
     }
 
     #[inline(always)]
@@ -94,19 +109,132 @@ impl Lanes for SoftwareLanes {
     }
 
     #[inline(always)]
-    fn integers<const BITS: u32>(self, words: [u32; 8], from: u32) -> [f32; 8] {
-        let (mask, half) = const { ((1 << BITS) - 1, (1 << (BITS - 1)) as f32) };
-        words.map(|word| f32::from_bits(word >> from & mask | INTEGER_BASE.to_bits()) - (INTEGER_BASE + half))
+    fn byte_rows(from: &[u32]) -> &[[u32; 4]] {
+        from.as_chunks().0
     }
+
+    #[inline(always)]
+    fn bytes(self, row: &[u32; 4]) -> [[f32; 8]; 2] {
+        let byte = |at: usize| f32::from(row[at / 4].to_le_bytes()[at % 4].cast_signed());
+        [std::array::from_fn(byte), std::array::from_fn(|lane| byte(8 + lane))]
+    }
+
+    #[inline(always)]
+    fn large_nibble(self, words: [u32; 8], at: u32) -> [f32; 8] {
+        words.map(|word| (word << (28 - 4 * at) & HIGH_NIBBLE).cast_signed() as f32)
+    }
+
+    #[inline(always)]
+    fn floats(self, low: [u32; 8], high: [u32; 8]) -> [[f32; 8]; 2] {
+        [low.map(f32::from_bits), high.map(f32::from_bits)]
+    }
+
+    #[inline(always)]
+    fn prefetch(self, _: *const u32) {}
+}
+
+const HIGH_NIBBLE: u32 = 0xf000_0000;
+
+/// What `pulp` has under another name for each instruction set: conversions of integers.
+pub(crate) trait Integers: pulp::Simd {
+    /// Two vectors' worth of bytes.
+    type ByteRow: Copy;
+    fn byte_rows(from: &[u32]) -> &[Self::ByteRow];
+    fn bytes(self, row: &Self::ByteRow) -> [Self::f32s; 2];
+    /// Converts signed words.
+    fn convert(self, words: Self::u32s) -> Self::f32s;
+    /// Asks for a cache line.
+    fn prefetch(self, at: *const u32);
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Integers for pulp::x86::V3 {
+    type ByteRow = [u32; 4];
+
+    #[inline(always)]
+    fn byte_rows(from: &[u32]) -> &[[u32; 4]] {
+        from.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn bytes(self, row: &[u32; 4]) -> [pulp::f32x8; 2] {
+        let low = self.avx2._mm256_cvtepi8_epi32(pulp::cast([row[0], row[1], 0, 0]));
+        let high = self.avx2._mm256_cvtepi8_epi32(pulp::cast([row[2], row[3], 0, 0]));
+        [pulp::cast(self.avx._mm256_cvtepi32_ps(low)), pulp::cast(self.avx._mm256_cvtepi32_ps(high))]
+    }
+
+    #[inline(always)]
+    fn convert(self, words: Self::u32s) -> Self::f32s {
+        pulp::cast(self.avx._mm256_cvtepi32_ps(pulp::cast(words)))
+    }
+
+    #[inline(always)]
+    fn prefetch(self, at: *const u32) {
+        self.sse._mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Integers for pulp::x86::V4 {
+    type ByteRow = [[u32; 4]; 2];
+
+    #[inline(always)]
+    fn byte_rows(from: &[u32]) -> &[[[u32; 4]; 2]] {
+        from.as_chunks().0.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn bytes(self, [low, high]: &[[u32; 4]; 2]) -> [pulp::f32x16; 2] {
+        let low = self.avx512f._mm512_cvtepi8_epi32(pulp::cast(*low));
+        let high = self.avx512f._mm512_cvtepi8_epi32(pulp::cast(*high));
+        [pulp::cast(self.avx512f._mm512_cvtepi32_ps(low)), pulp::cast(self.avx512f._mm512_cvtepi32_ps(high))]
+    }
+
+    #[inline(always)]
+    fn convert(self, words: Self::u32s) -> Self::f32s {
+        pulp::cast(self.avx512f._mm512_cvtepi32_ps(pulp::cast(words)))
+    }
+
+    #[inline(always)]
+    fn prefetch(self, at: *const u32) {
+        self.sse._mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Integers for pulp::aarch64::Neon {
+    type ByteRow = [u32; 2];
+
+    #[inline(always)]
+    fn byte_rows(from: &[u32]) -> &[[u32; 2]] {
+        from.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn bytes(self, row: &[u32; 2]) -> [pulp::f32x4; 2] {
+        let words = self.neon.vmovl_s8(pulp::cast(*row));
+        let low = self.neon.vmovl_s16(self.neon.vget_low_s16(words));
+        let high = self.neon.vmovl_s16(self.neon.vget_high_s16(words));
+        [pulp::cast(self.neon.vcvtq_f32_s32(low)), pulp::cast(self.neon.vcvtq_f32_s32(high))]
+    }
+
+    #[inline(always)]
+    fn convert(self, words: Self::u32s) -> Self::f32s {
+        pulp::cast(self.neon.vcvtq_f32_s32(pulp::cast(words)))
+    }
+
+    #[inline(always)]
+    fn prefetch(self, _: *const u32) {}
 }
 
 /// The vectors of a `pulp` instruction set that has a fused multiply-add.
 #[derive(Clone, Copy)]
 pub(crate) struct VectorLanes<S>(pub(crate) S);
 
-impl<S: pulp::Simd> Lanes for VectorLanes<S> {
+impl<S: Integers> Lanes for VectorLanes<S> {
     type Vector = S::f32s;
     type Words = S::u32s;
+    type ByteRow = S::ByteRow;
     type Fma = Hardware;
     const WIDTH: usize = S::F32_LANES;
 
@@ -123,6 +251,11 @@ impl<S: pulp::Simd> Lanes for VectorLanes<S> {
     #[inline(always)]
     fn store(self, value: S::f32s, to: &mut [f32]) {
         S::as_mut_simd_f32s(&mut to[..S::F32_LANES]).0[0] = value;
+    }
+
+    #[inline(always)]
+    fn add(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.add_f32s(a, b)
     }
 
     #[inline(always)]
@@ -153,11 +286,28 @@ impl<S: pulp::Simd> Lanes for VectorLanes<S> {
     }
 
     #[inline(always)]
-    fn integers<const BITS: u32>(self, words: S::u32s, from: u32) -> S::f32s {
-        let (mask, half) = const { ((1 << BITS) - 1, (1 << (BITS - 1)) as f32) };
-        let shifted = self.0.wrapping_dyn_shr_u32s(words, self.0.splat_u32s(from));
-        let stored = if from + BITS == u32::BITS { shifted } else { self.0.and_u32s(shifted, self.0.splat_u32s(mask)) };
-        let based = self.0.or_u32s(stored, self.0.splat_u32s(INTEGER_BASE.to_bits()));
-        self.0.sub_f32s(self.0.transmute_f32s_u32s(based), self.0.splat_f32s(INTEGER_BASE + half))
+    fn byte_rows(from: &[u32]) -> &[S::ByteRow] {
+        S::byte_rows(from)
+    }
+
+    #[inline(always)]
+    fn bytes(self, row: &S::ByteRow) -> [S::f32s; 2] {
+        self.0.bytes(row)
+    }
+
+    #[inline(always)]
+    fn large_nibble(self, words: S::u32s, at: u32) -> S::f32s {
+        let high = if at == 7 { words } else { self.0.wrapping_dyn_shl_u32s(words, self.0.splat_u32s(28 - 4 * at)) };
+        self.0.convert(self.0.and_u32s(high, self.0.splat_u32s(HIGH_NIBBLE)))
+    }
+
+    #[inline(always)]
+    fn floats(self, low: S::u32s, high: S::u32s) -> [S::f32s; 2] {
+        [self.0.transmute_f32s_u32s(low), self.0.transmute_f32s_u32s(high)]
+    }
+
+    #[inline(always)]
+    fn prefetch(self, at: *const u32) {
+        self.0.prefetch(at);
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::KernelError;
 use super::fma::{Fma, Hardware, Software};
-use super::lanes::{Lanes, SoftwareLanes, VectorLanes};
+use super::lanes::{Integers, Lanes, SoftwareLanes, VectorLanes};
 
 /// Names the instruction set a kernel runs on; the value exists only where this CPU supports it.
 #[derive(Clone, Copy)]
@@ -104,11 +104,11 @@ impl Level {
         match self.0 {
             Kind::Scalar => body.run::<_, 4, 16>(SoftwareLanes),
             #[cfg(target_arch = "x86_64")]
-            Kind::V3(token) => pulp::Simd::vectorize(token, Tiled::<W, 6, 16>(body)),
+            Kind::V3(token) => token.vectorize(Tiled::<_, _, 6, 16>(body, VectorLanes(token))),
             #[cfg(target_arch = "x86_64")]
-            Kind::V4(token) => pulp::Simd::vectorize(token, Tiled::<W, 12, 32>(body)),
+            Kind::V4(token) => token.vectorize(Tiled::<_, _, 12, 32>(body, VectorLanes(token))),
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(token) => pulp::Simd::vectorize(token, Tiled::<W, 8, 8>(body)),
+            Kind::Neon(token) => token.vectorize(Tiled::<_, _, 8, 8>(body, VectorLanes(token))),
         }
     }
 
@@ -180,14 +180,16 @@ impl<V: Vectorized> WithLanes for Plain<V> {
     }
 }
 
-struct Tiled<W, const ROWS: usize, const COLUMNS: usize>(W);
+struct Tiled<W, L, const ROWS: usize, const COLUMNS: usize>(W, L);
 
-impl<W: WithLanes, const ROWS: usize, const COLUMNS: usize> pulp::WithSimd for Tiled<W, ROWS, COLUMNS> {
+impl<W: WithLanes, L: Lanes, const ROWS: usize, const COLUMNS: usize> pulp::NullaryFnOnce
+    for Tiled<W, L, ROWS, COLUMNS>
+{
     type Output = W::Output;
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, simd: S) -> W::Output {
-        self.0.run::<VectorLanes<S>, ROWS, COLUMNS>(VectorLanes(simd))
+    fn call(self) -> W::Output {
+        self.0.run::<L, ROWS, COLUMNS>(self.1)
     }
 }
 
@@ -195,8 +197,14 @@ impl<W: WithLanes, const ROWS: usize, const COLUMNS: usize> pulp::WithSimd for T
 // pairing the module doc promises is checked by the compiler.
 const _: fn() = || {
     fn carries<L: Lanes<Fma = F>, F: Fma>() {}
+    fn vectors<S: Integers>() {
+        carries::<VectorLanes<S>, Hardware>();
+    }
     carries::<SoftwareLanes, Software>();
-    carries::<VectorLanes<pulp::Scalar>, Hardware>();
+    #[cfg(target_arch = "x86_64")]
+    vectors::<pulp::x86::V3>();
+    #[cfg(target_arch = "aarch64")]
+    vectors::<pulp::aarch64::Neon>();
 };
 
 #[cfg(test)]

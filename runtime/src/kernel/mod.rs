@@ -48,13 +48,13 @@ pub use loss::{LogSoftmax, argmax, cross_entropy, log_probability};
 pub use norm::{layer_norm, rms_norm};
 #[cfg(feature = "planted")]
 pub use planted::{Plant, planted};
-pub use product::{BLOCK, PackedMatrix, product, product_transposed, weighted_rows};
+pub use product::{BLOCK, PackedMatrix, product, product_transposed, products, weighted_rows};
 pub use quantized::{IntegerBits, QuantizedRows, quantize_group};
 pub use reduce::{LANES, dot, max, sum, sum_squares};
 pub use rope::{RopeScaling, RopeTable};
 pub use scores::{StoredRows, scores, widen};
 pub use softmax::softmax;
-pub use spread::side_by_side;
+pub use spread::{awake, side_by_side};
 
 /// Why a kernel level cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

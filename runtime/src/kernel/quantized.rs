@@ -73,6 +73,15 @@ impl QuantizedRows {
         integer(self.bits, &self.integers[row * row_len..][..row_len], column)
     }
 
+    /// Visits the integers of one group of a row, in order.
+    pub(super) fn for_group(&self, row: usize, group: usize, mut visit: impl FnMut(usize, i8)) {
+        let len = self.bits.len_bytes(self.group);
+        let bytes = &self.integers[(row * (self.columns / self.group) + group) * len..][..len];
+        for at in 0..self.group {
+            visit(at, integer(self.bits, bytes, at));
+        }
+    }
+
     /// Appends the values of one row.
     ///
     /// # Panics

@@ -1,7 +1,7 @@
 //! Whether a kernel hands parts of its work to other threads. It changes speed, never bits.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -22,12 +22,45 @@ fn alone<R>(body: impl FnOnce() -> R) -> R {
 /// thread; the rest are spread over all. Where the caller is alone, one piece follows another.
 pub fn side_by_side<W: Send, R: Send>(work: Vec<W>, body: impl Fn(W) -> R + Sync) -> Vec<R> {
     if !worthwhile(work.len(), 2) {
-        return work.into_iter().map(body).collect();
+        return within_pool(|| work.into_iter().map(&body).collect());
     }
     let threads = rayon::current_num_threads();
     let (begun, apart) = (AtomicUsize::new(0), work.len() / threads * threads);
     let one = |piece| if begun.fetch_add(1, Ordering::Relaxed) < apart { alone(|| body(piece)) } else { body(piece) };
     work.into_par_iter().with_max_len(1).map(one).collect()
+}
+
+/// Runs `body` on a thread of the pool: a thread outside it would fall asleep at every kernel that hands over work, and have to be woken.
+fn within_pool<R: Send>(body: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| body())
+}
+
+/// Runs `body` on a thread of the pool with the other threads kept from falling asleep: for a long chain of small kernels, where waking a thread takes as
+/// long as the work it is given. They spin while there is nothing to do.
+pub fn awake<R: Send>(body: impl FnOnce() -> R + Send) -> R {
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let done = AtomicBool::new(false);
+    let flag = &done;
+    rayon::scope(|scope| {
+        let caller = rayon::current_thread_index();
+        for _ in 1..rayon::current_num_threads() {
+            scope.spawn(move |_| {
+                // The caller may come by here while it waits for a piece of work; it must not wait for itself.
+                while rayon::current_thread_index() != caller && !flag.load(Ordering::Relaxed) {
+                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                        std::hint::spin_loop();
+                    }
+                }
+            });
+        }
+        let _done = Done(flag);
+        body()
+    })
 }
 
 /// Whether `work`, in whatever unit, is at least `least` and there are other threads to take parts of it.
@@ -55,6 +88,22 @@ mod tests {
             assert_eq!(apart, pieces / 3 * 3, "{pieces} pieces on three threads");
         }
         pool.install(|| alone(|| assert_eq!(side_by_side(vec![1, 2, 3, 4], |piece| piece * 2), [2, 4, 6, 8])));
+    }
+
+    #[test]
+    fn threads_kept_awake_take_work_and_are_let_go() {
+        for threads in [1, 2, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
+            for _ in 0..20 {
+                let sum =
+                    pool.install(|| awake(|| (0..10).map(|_| (0..100_u64).into_par_iter().sum::<u64>()).sum::<u64>()));
+                assert_eq!(sum, 49_500);
+                let inner = pool.install(|| awake(|| awake(|| side_by_side(vec![1, 2, 3], |piece| piece))));
+                assert_eq!(inner, [1, 2, 3]);
+            }
+            let refused = || std::panic::catch_unwind(|| awake(|| assert!(threads > 3, "refused")));
+            assert!(pool.install(refused).is_err(), "a panic ends it");
+        }
     }
 
     #[test]

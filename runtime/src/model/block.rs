@@ -113,6 +113,18 @@ impl Block {
         }
     }
 
+    /// Some linear layers of the same input `x [rows, in]`, each adapted; see [`adapted`].
+    pub(super) fn adapted<const N: usize>(
+        &self,
+        level: Level,
+        targets: [Target; N],
+        lora: Option<&LoraBlock>,
+        x: &[f32],
+        rows: usize,
+    ) -> [(Vec<f32>, Vec<f32>); N] {
+        adapted(level, targets.map(|target| (target, self.linear(target))), lora, x, rows)
+    }
+
     /// Runs the block over `hidden [R, C]` in place, R the sum of the segments' tokens, and appends to each segment's keys and values.
     ///
     /// `saved` is filled where given; then there must be one segment, from position 0.
@@ -128,28 +140,25 @@ impl Block {
         saved: Option<&mut BlockActivations>,
     ) {
         let rows = hidden.len() / config.hidden;
-        let run = |linear: &Linear, target: Target, x: &[f32]| adapted(level, linear, lora, target, x, rows);
 
         let mut normed = vec![0.0; hidden.len()];
         kernel::rms_norm(level, hidden, &self.input_norm, config.rms_eps, &mut normed);
-        let (mut q, q_low) = run(&self.q, Target::Query, &normed);
-        let (mut k, k_low) = run(&self.k, Target::Key, &normed);
-        let (v, v_low) = run(&self.v, Target::Value, &normed);
+        let [(mut q, q_low), (mut k, k_low), (v, v_low)] =
+            self.adapted(level, [Target::Query, Target::Key, Target::Value], lora, &normed, rows);
         let mut probabilities = if saved.is_some() { vec![0.0; config.heads * rows * rows] } else { Vec::new() };
         let mut attended = vec![0.0; q.len()];
         let keep = if saved.is_some() { Some(probabilities.as_mut_slice()) } else { None };
         attend(level, config, rope, (&mut q, &mut k, &v), segments, &mut attended, keep);
-        let (projected, o_low) = run(&self.o, Target::Output, &attended);
+        let [(projected, o_low)] = self.adapted(level, [Target::Output], lora, &attended, rows);
         let input = if saved.is_some() { hidden.to_vec() } else { Vec::new() };
         kernel::add(level, hidden, &projected);
 
         let mut normed2 = vec![0.0; hidden.len()];
         kernel::rms_norm(level, hidden, &self.post_norm, config.rms_eps, &mut normed2);
-        let (gate, gate_low) = run(&self.gate, Target::Gate, &normed2);
-        let (up, up_low) = run(&self.up, Target::Up, &normed2);
+        let [(gate, gate_low), (up, up_low)] = self.adapted(level, [Target::Gate, Target::Up], lora, &normed2, rows);
         let mut product = vec![0.0; gate.len()];
         kernel::silu_multiply(level, &gate, &up, &mut product);
-        let (projected, down_low) = run(&self.down, Target::Down, &product);
+        let [(projected, down_low)] = self.adapted(level, [Target::Down], lora, &product, rows);
         let middle = if saved.is_some() { hidden.to_vec() } else { Vec::new() };
         kernel::add(level, hidden, &projected);
 

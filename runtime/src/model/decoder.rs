@@ -11,7 +11,7 @@ use super::block::{Block, SegmentKv};
 use super::config::DecoderConfig;
 use super::embedding::Embedding;
 use super::error::ModelError;
-use super::lora::{LoraBlock, Target, adapted};
+use super::lora::{LoraBlock, Target};
 use super::matrix::Matrix;
 use super::source::ModelSource;
 use super::weights::Weights;
@@ -266,8 +266,7 @@ impl Decoder {
         }
         let mut normed = vec![0.0; early.len()];
         kernel::rms_norm(self.level, &early, &block.input_norm, self.config.rms_eps, &mut normed);
-        let (mut k, _) = adapted(self.level, &block.k, lora, Target::Key, &normed, rows);
-        let (v, _) = adapted(self.level, &block.v, lora, Target::Value, &normed, rows);
+        let [(mut k, _), (v, _)] = block.adapted(self.level, [Target::Key, Target::Value], lora, &normed, rows);
         let (mut k, mut v) = (k.as_mut_slice(), v.as_slice());
         for step in steps {
             let Some(kv) = step.cache.layers.get_mut(layer) else { continue };
@@ -315,6 +314,16 @@ impl Decoder {
     /// # Errors
     /// Those of [`Decoder::forward`].
     pub fn greedy(
+        &self,
+        adapter: Option<&Adapter>,
+        prompt: &[u32],
+        max_new: usize,
+        stop: &[u32],
+    ) -> Result<(Vec<u32>, Vec<f32>), ModelError> {
+        kernel::awake(|| self.greedy_steps(adapter, prompt, max_new, stop))
+    }
+
+    fn greedy_steps(
         &self,
         adapter: Option<&Adapter>,
         prompt: &[u32],

@@ -27,9 +27,14 @@ impl Linear {
     pub fn forward(&self, level: Level, x: &[f32], rows: usize) -> Vec<f32> {
         let mut y = vec![0.0; rows * self.out_features];
         kernel::product(level, x, rows, &self.weight, &mut y);
-        if let Some(bias) = &self.bias {
-            kernel::add_bias(level, &mut y, bias);
-        }
+        self.add_bias(level, &mut y);
         y
+    }
+
+    /// Adds the bias, if there is one, to each row of `y [rows, out]`.
+    pub(super) fn add_bias(&self, level: Level, y: &mut [f32]) {
+        if let Some(bias) = &self.bias {
+            kernel::add_bias(level, y, bias);
+        }
     }
 }

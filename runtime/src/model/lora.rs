@@ -176,24 +176,35 @@ impl LoraBlock {
     }
 }
 
-/// `linear(x)` plus the adaptation of `target`, if there is one. Gives `x Aᵀ [rows, rank]` too (empty without adaptation),
-/// which the backward pass needs.
-pub(super) fn adapted(
+/// For each of some linear layers of one input: the layer of `x` plus the adaptation of its target, if there is one, and `x Aᵀ
+/// [rows, rank]` (empty without adaptation), which the backward pass needs.
+pub(super) fn adapted<const N: usize>(
     level: Level,
-    linear: &Linear,
+    layers: [(Target, &Linear); N],
     lora: Option<&LoraBlock>,
-    target: Target,
     x: &[f32],
     rows: usize,
-) -> (Vec<f32>, Vec<f32>) {
-    let mut y = linear.forward(level, x, rows);
-    let Some((block, pair)) = lora.and_then(|block| block.get(target).map(|pair| (block, pair))) else {
-        return (y, Vec::new());
-    };
-    let mut low = vec![0.0; rows * pair.rank];
-    kernel::product(level, x, rows, &pair.a, &mut low);
-    let mut delta = vec![0.0; y.len()];
-    kernel::product(level, &low, rows, &pair.b, &mut delta);
-    kernel::scaled_add(level, &mut y, block.scaling, &delta);
-    (y, low)
+) -> [(Vec<f32>, Vec<f32>); N] {
+    let pairs = layers.map(|(target, _)| lora.and_then(|block| block.get(target)));
+    let mut out = std::array::from_fn(|i| {
+        let rank = pairs[i].map_or(0, |pair| pair.rank);
+        (vec![0.0; rows * layers[i].1.out_features], vec![0.0; rows * rank])
+    });
+    let mut right = Vec::with_capacity(2 * N);
+    for (((_, linear), pair), (y, low)) in layers.iter().zip(pairs).zip(&mut out) {
+        right.push((&linear.weight, y.as_mut_slice()));
+        if let Some(pair) = pair {
+            right.push((&pair.a, low.as_mut_slice()));
+        }
+    }
+    kernel::products(level, x, rows, right);
+    for (((_, linear), pair), (y, low)) in layers.iter().zip(pairs).zip(&mut out) {
+        linear.add_bias(level, y);
+        if let (Some(block), Some(pair)) = (lora, pair) {
+            let mut delta = vec![0.0; y.len()];
+            kernel::product(level, low, rows, &pair.b, &mut delta);
+            kernel::scaled_add(level, y, block.scaling, &delta);
+        }
+    }
+    out
 }

@@ -1,12 +1,14 @@
 //! Panels of small integers with scales.
 //!
-//! A panel keeps its integers in the order in which the inner loop walks: a vector of words holds, for two (eight bits) or four (four
-//! bits) successive k, both vectors of columns. Each value is the one product `scale · q`, so a product over these panels has the bits
-//! of the product over the same matrix in f32.
+//! Each value is the one product `scale · q`, so a product over these panels has the bits of the product over the same matrix in f32.
+//! The integers of two panels stand side by side in the order in which the inner loop walks, four rows at a time: of eight bits a row of
+//! one panel, then of the other; of four bits a vector of words for each panel, which holds both vectors of columns of all four rows, so
+//! that a shift and a mask bring one of them out.
 
 use rayon::prelude::*;
 
 use super::storage::{F32Rows, RightBlocks, RightSums};
+use super::tile::{Sink, land};
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
 use crate::kernel::quantized::{IntegerBits, QuantizedRows};
@@ -15,46 +17,39 @@ use crate::kernel::quantized::{IntegerBits, QuantizedRows};
 #[derive(Clone, Debug)]
 pub(super) struct IntegerPanels {
     bits: IntegerBits,
-    scales: Scales,
-    /// `[panel, ⌈k / rows_per_word⌉, C / 2]`; see [`place`].
-    words: Vec<u32>,
-    /// Along k: `[panel, k / group, C]`. Across: `[panel, k, C / run]`.
-    values: Vec<f32>,
     k: usize,
+    layout: Layout,
+    words: Vec<u32>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Scales {
-    /// One scale for `group` successive k of a column.
-    Along { group: usize },
-    /// One scale for `run` successive columns of a k.
-    Across { run: usize },
+#[derive(Clone, Debug)]
+enum Layout {
+    /// One scale for `group` successive k of a column. For two panels and one group at a time, `words` holds both panels' scales, then
+    /// their integers: one stream from end to end for whoever passes two panels side by side.
+    Along { group: usize, simple: bool },
+    /// One scale for `run` successive columns of a k: `words` holds the integers, two panels at a time, `scales` is `[panel, k, C / run]`.
+    Across { run: usize, scales: Vec<f32> },
 }
 
 impl IntegerPanels {
     /// Panels of the transpose of `rows` `[N, K]`, groups along k.
     pub(super) fn of_columns(level: Level, rows: &QuantizedRows) -> Self {
         let (columns, k, group) = (level.panel_columns(), rows.columns, rows.group);
-        let panels = rows.rows.div_ceil(columns);
-        let mut words = vec![0; panels * panel_words(rows.bits, columns, k)];
-        let mut values = vec![0.0; panels * columns * (k / group)];
-        let parts = words.par_chunks_mut(panel_words(rows.bits, columns, k).max(1));
-        parts.zip(values.par_chunks_mut((columns * (k / group)).max(1))).enumerate().for_each(
-            |(panel, (out, scales))| {
-                let first = panel * columns;
-                for column in 0..columns.min(rows.rows - first) {
+        let (unit, groups) = (2 * columns + pair_words(rows.bits, columns, group), k / group);
+        let mut words = vec![0; rows.rows.div_ceil(2 * columns) * groups * unit];
+        words.par_chunks_mut((groups * unit).max(1)).enumerate().for_each(|(pair, words)| {
+            let first = 2 * columns * pair;
+            for (g, unit) in words.chunks_exact_mut(unit).enumerate() {
+                let (scales, integers) = unit.split_at_mut(2 * columns);
+                for (column, scale) in scales.iter_mut().enumerate().take(rows.rows - first) {
                     let row = first + column;
-                    for at in 0..k {
-                        put(rows.bits, columns, out, at, column, rows.integer(row, at));
-                    }
-                    let from = &rows.scales[row * (k / group)..][..k / group];
-                    for (scales, scale) in scales.chunks_exact_mut(columns).zip(from) {
-                        scales[column] = *scale;
-                    }
+                    *scale = rows.scales[row * groups + g].to_bits();
+                    rows.for_group(row, g, |at, q| put(rows.bits, columns, integers, at, column, q));
                 }
-            },
-        );
-        Self { bits: rows.bits, scales: Scales::Along { group }, words, values, k }
+            }
+        });
+        let simple = rows.scales.iter().all(|scale| *scale == 0.0 || scale.abs() >= LEAST_SIMPLE);
+        Self { bits: rows.bits, k, layout: Layout::Along { group, simple }, words }
     }
 
     /// Panels of `rows` `[K, N]`, groups along the columns.
@@ -62,27 +57,35 @@ impl IntegerPanels {
         let (columns, k, n) = (level.panel_columns(), rows.rows, rows.columns);
         let run = rows.group.min(columns);
         let (panels, runs) = (n.div_ceil(columns), columns / run);
-        let mut words = vec![0; panels * panel_words(rows.bits, columns, k)];
-        let mut values = vec![0.0; panels * k * runs];
-        let parts = words.par_chunks_mut(panel_words(rows.bits, columns, k).max(1));
-        parts.zip(values.par_chunks_mut((k * runs).max(1))).enumerate().for_each(|(panel, (out, scales))| {
-            let first = panel * columns;
-            let width = columns.min(n - first);
-            for (at, scales) in scales.chunks_exact_mut(runs).enumerate() {
-                for column in 0..width {
-                    put(rows.bits, columns, out, at, column, rows.integer(at, first + column));
+        let data = pair_words(rows.bits, columns, k);
+        let mut words = vec![0; panels.div_ceil(2) * data];
+        words.par_chunks_mut(data.max(1)).enumerate().for_each(|(pair, words)| {
+            let first = 2 * columns * pair;
+            for at in 0..k {
+                for column in 0..(2 * columns).min(n - first) {
+                    put(rows.bits, columns, words, at, column, rows.integer(at, first + column));
                 }
-                for (part, scale) in scales.iter_mut().enumerate().take(width.div_ceil(run)) {
+            }
+        });
+        let mut scales = vec![0.0; panels * k * runs];
+        scales.par_chunks_mut((k * runs).max(1)).enumerate().for_each(|(panel, scales)| {
+            let first = panel * columns;
+            for (at, scales) in scales.chunks_exact_mut(runs).enumerate() {
+                for (part, scale) in scales.iter_mut().enumerate().take(columns.min(n - first).div_ceil(run)) {
                     *scale = rows.scales[at * (n / rows.group) + (first + part * run) / rows.group];
                 }
             }
         });
-        Self { bits: rows.bits, scales: Scales::Across { run }, words, values, k }
+        Self { bits: rows.bits, k, layout: Layout::Across { run, scales }, words }
     }
 
     /// Bytes held.
     pub(super) fn len_bytes(&self) -> usize {
-        4 * (self.words.len() + self.values.len())
+        let scales = match &self.layout {
+            Layout::Along { .. } => 0,
+            Layout::Across { scales, .. } => scales.len(),
+        };
+        4 * (self.words.len() + scales)
     }
 
     /// Width of the integers.
@@ -92,28 +95,46 @@ impl IntegerPanels {
 
     /// Bytes that the transpose of these panels, `width` wide and of `n` columns in all, would hold.
     pub(super) fn transposed_len_bytes(&self, width: usize, n: usize) -> usize {
-        let panels = self.k.div_ceil(width);
-        let scales = match self.scales {
-            Scales::Along { group } => n * (width / group.min(width)),
-            Scales::Across { run } => width * (n / run),
-        };
-        4 * panels * (panel_words(self.bits, width, n) + scales)
+        match &self.layout {
+            Layout::Along { group, .. } => {
+                let runs = width / group.min(&width);
+                4 * (self.k.div_ceil(2 * width) * pair_words(self.bits, width, n) + self.k.div_ceil(width) * n * runs)
+            }
+            Layout::Across { run, .. } => {
+                4 * self.k.div_ceil(2 * width) * (n / run) * (2 * width + pair_words(self.bits, width, *run))
+            }
+        }
     }
 
     /// The values of one column, of panels `width` columns wide.
     pub(super) fn column(&self, width: usize, column: usize) -> Vec<f32> {
-        let (panel, column) = (column / width, column % width);
-        let words = &self.words[panel * panel_words(self.bits, width, self.k)..];
-        let integer = |k: usize| {
-            let (word, from) = place(self.bits, width, k, column);
-            let count = bit_count(self.bits);
-            (words[word] >> from & ((1 << count) - 1)) as f32 - (1 << (count - 1)) as f32
+        let value = |k: usize| match &self.layout {
+            Layout::Along { group, .. } => {
+                let (scales, integers) = self.unit(width, *group, column / (2 * width), k / group);
+                let column = column % (2 * width);
+                f32::from_bits(scales[column]) * integer(self.bits, width, integers, k % group, column)
+            }
+            Layout::Across { run, scales } => {
+                let integers = self.pair(width, column / (2 * width));
+                let scale = scales[(column / width * self.k + k) * (width / run) + column % width / run];
+                scale * integer(self.bits, width, integers, k, column % (2 * width))
+            }
         };
-        let scale = |k: usize| match self.scales {
-            Scales::Along { group } => self.values[(panel * (self.k / group) + k / group) * width + column],
-            Scales::Across { run } => self.values[(panel * self.k + k) * (width / run) + column / run],
-        };
-        (0..self.k).map(|k| scale(k) * integer(k)).collect()
+        (0..self.k).map(value).collect()
+    }
+
+    /// The scales and the integers of two panels and one group, in panels whose scales lie along k.
+    #[inline(always)]
+    fn unit(&self, columns: usize, group: usize, pair: usize, g: usize) -> (&[u32], &[u32]) {
+        let unit = 2 * columns + pair_words(self.bits, columns, group);
+        self.words[(pair * (self.k / group) + g) * unit..][..unit].split_at(2 * columns)
+    }
+
+    /// The integers of two panels, in panels whose scales lie across.
+    #[inline(always)]
+    fn pair(&self, columns: usize, pair: usize) -> &[u32] {
+        let data = pair_words(self.bits, columns, self.k);
+        &self.words[pair * data..][..data]
     }
 
     /// Whether few rows can pass the panels as they are: one scale then serves a column for many k.
@@ -122,47 +143,43 @@ impl IntegerPanels {
         if crate::kernel::planted(crate::kernel::Plant::ProductOrder) {
             return false; // the planted order is in the common inner loop
         }
-        matches!(self.scales, Scales::Along { .. })
+        matches!(self.layout, Layout::Along { simple: true, .. })
     }
 
-    /// The values of the rows `k..k + out.len()` of one panel, `k` a multiple of a block. `ROWS` of them stand in a word.
+    /// The values of the rows `k..k + out.len()` of one panel, `k` a multiple of a block.
     #[inline(always)]
-    fn widen<L: Lanes, const BITS: u32, const ROWS: usize, const C: usize>(
-        &self,
-        lanes: L,
-        panel: usize,
-        k: usize,
-        out: &mut [[f32; C]],
-    ) {
-        let words = &L::words(&self.words)[panel * self.k.div_ceil(ROWS) + k / ROWS..];
-        match self.scales {
-            Scales::Along { group } => {
-                let scales = &L::vectors(&self.values).as_chunks().0[panel * (self.k / group) + k / group..];
-                for ((out, words), scales) in out.chunks_mut(group).zip(words.chunks(group / ROWS)).zip(scales) {
-                    for (out, words) in out.as_chunks_mut::<ROWS>().0.iter_mut().zip(words) {
+    fn widen<L: Lanes, I: Form<L>, const C: usize>(&self, lanes: L, panel: usize, k: usize, out: &mut [[f32; C]]) {
+        let side = panel % 2;
+        match &self.layout {
+            Layout::Along { group, simple } => {
+                for (g, out) in out.chunks_mut(*group).enumerate() {
+                    let (scales, integers) = self.unit(C, *group, panel / 2, k / group + g);
+                    let scales = &L::words(scales)[2 * side..];
+                    let scales = lanes.floats(scales[0], scales[1]);
+                    let down = scaled(lanes, scales, [lanes.splat(1.0 / I::LARGER); 2]);
+                    for (out, four) in out.chunks_mut(4).zip(I::fours(integers)) {
                         for (row, out) in out.iter_mut().enumerate() {
-                            for v in 0..2 {
-                                lanes.store(value::<L, BITS>(lanes, *words, *scales, row, v), &mut out[v * L::WIDTH..]);
-                            }
+                            let x = if *simple {
+                                scaled(lanes, I::large_integers(lanes, four, side, row), down)
+                            } else {
+                                scaled(lanes, I::integers(lanes, four, side, row), scales)
+                            };
+                            store(lanes, x, out);
                         }
                     }
                 }
             }
-            Scales::Across { run } => {
+            Layout::Across { run, scales } => {
                 let runs = C / run;
-                let scales = self.values[(panel * self.k + k) * runs..].chunks_exact(runs);
+                let fours = &I::fours(self.pair(C, panel / 2))[k / 4..];
+                let scales = scales[(panel * self.k + k) * runs..].chunks_exact(runs);
                 for (row, (out, scales)) in out.iter_mut().zip(scales).enumerate() {
                     let mut wide = [0.0; C];
-                    for (wide, scale) in wide.chunks_exact_mut(run).zip(scales) {
+                    for (wide, scale) in wide.chunks_exact_mut(*run).zip(scales) {
                         wide.fill(*scale);
                     }
                     let scales = [lanes.load(&wide), lanes.load(&wide[L::WIDTH..])];
-                    for v in 0..2 {
-                        lanes.store(
-                            value::<L, BITS>(lanes, words[row / ROWS], scales, row % ROWS, v),
-                            &mut out[v * L::WIDTH..],
-                        );
-                    }
+                    store(lanes, scaled(lanes, I::integers(lanes, &fours[row / 4], side, row % 4), scales), out);
                 }
             }
         }
@@ -171,46 +188,47 @@ impl IntegerPanels {
     /// Chains `R` rows over one block of `P` panels whose scales lie along k, each value made in registers where it is used.
     #[allow(clippy::needless_range_loop)] // rows, panels and vectors index several arrays at once
     #[inline(always)]
-    fn tile<L: Lanes, const BITS: u32, const ROWS: usize, const R: usize, const C: usize, const P: usize>(
+    fn tile<L: Lanes, I: Form<L>, S: Sink, const R: usize, const C: usize, const P: usize>(
         &self,
         lanes: L,
         a: &[[f32; R]],
         panel: usize,
         k: usize,
-        out: &mut [[[f32; C]; P]; R],
+        mut sink: S,
     ) {
-        let Scales::Along { group } = self.scales else { unreachable!("only panels that are `along` come here") };
-        let (all, _) = L::vectors(&self.values).as_chunks::<2>();
-        let (words_each, scales_each) = (self.k / ROWS, self.k / group);
-        let words: [&[L::Words]; P] =
-            std::array::from_fn(|p| &L::words(&self.words)[(panel + p) * words_each + k / ROWS..][..a.len() / ROWS]);
-        let scales: [&[[L::Vector; 2]]; P] =
-            std::array::from_fn(|p| &all[(panel + p) * scales_each + k / group..][..a.len() / group]);
+        let Layout::Along { group, .. } = self.layout else { unreachable!("only panels that are `along` come here") };
         let mut sums = [[[lanes.splat(0.0); 2]; P]; R];
+        let down = lanes.splat(1.0 / I::LARGER);
+        // Two panels are a pair; one may be either of it.
+        let first = if P == 2 { 0 } else { panel % 2 };
         for (g, a) in a.chunks_exact(group).enumerate() {
-            let scales: [[L::Vector; 2]; P] = std::array::from_fn(|p| scales[p][g]);
-            let words: [&[L::Words]; P] = std::array::from_fn(|p| &words[p][g * (group / ROWS)..][..group / ROWS]);
-            for (at, a) in a.as_chunks::<ROWS>().0.iter().enumerate().take(group / ROWS) {
-                let words: [L::Words; P] = std::array::from_fn(|p| words[p][at]);
+            let (words, integers) = self.unit(C, group, panel / 2, k / group + g);
+            let mut ahead = integers.as_ptr().wrapping_add(AHEAD);
+            let words = &L::words(words)[..4];
+            let mut scales = [[down; 2]; P];
+            for p in 0..P {
+                let at = 2 * (first + p);
+                // No closures in here: one that is not inlined leaves the level's context.
+                scales[p] = scaled(lanes, lanes.floats(words[at], words[at + 1]), [down; 2]);
+            }
+            for (a, four) in a.as_chunks::<4>().0.iter().zip(I::fours(integers)) {
                 for (row, a) in a.iter().enumerate() {
+                    if row % I::ROWS_OF_A_LINE == 0 {
+                        lanes.prefetch(ahead);
+                        ahead = ahead.wrapping_add(16);
+                    }
                     for p in 0..P {
-                        for v in 0..2 {
-                            let x = value::<L, BITS>(lanes, words[p], scales[p], row, v);
-                            for r in 0..R {
-                                sums[r][p][v] = lanes.fma(lanes.splat(a[r]), x, sums[r][p][v]);
+                        let x = scaled(lanes, I::large_integers(lanes, four, first + p, row), scales[p]);
+                        for r in 0..R {
+                            for v in 0..2 {
+                                sums[r][p][v] = lanes.fma(lanes.splat(a[r]), x[v], sums[r][p][v]);
                             }
                         }
                     }
                 }
             }
         }
-        for r in 0..R {
-            for p in 0..P {
-                for v in 0..2 {
-                    lanes.store(sums[r][p][v], &mut out[r][p][v * L::WIDTH..]);
-                }
-            }
-        }
+        land(lanes, &sums, &mut sink);
     }
 }
 
@@ -229,8 +247,8 @@ impl<L: Lanes> RightBlocks<L> for &IntegerPanels {
     {
         let out = &mut room.as_chunks_mut::<C>().0[..len];
         match self.bits {
-            IntegerBits::Eight => self.widen::<L, 8, 2, C>(lanes, panel, k, out),
-            IntegerBits::Four => self.widen::<L, 4, 4, C>(lanes, panel, k, out),
+            IntegerBits::Eight => self.widen::<L, Bytes, C>(lanes, panel, k, out),
+            IntegerBits::Four => self.widen::<L, Nibbles, C>(lanes, panel, k, out),
         }
         F32Rows(&L::vectors(room).as_chunks().0[..len])
     }
@@ -238,57 +256,140 @@ impl<L: Lanes> RightBlocks<L> for &IntegerPanels {
 
 impl<L: Lanes> RightSums<L> for &IntegerPanels {
     #[inline(always)]
-    fn sums<const R: usize, const C: usize, const P: usize>(
+    fn sums<S: Sink, const R: usize, const C: usize, const P: usize>(
         self,
         lanes: L,
         a: &[[f32; R]],
         panel: usize,
         k: usize,
-        out: &mut [[[f32; C]; P]; R],
+        sink: S,
     ) {
         match self.bits {
-            IntegerBits::Eight => self.tile::<L, 8, 2, R, C, P>(lanes, a, panel, k, out),
-            IntegerBits::Four => self.tile::<L, 4, 4, R, C, P>(lanes, a, panel, k, out),
+            IntegerBits::Eight => self.tile::<L, Bytes, S, R, C, P>(lanes, a, panel, k, sink),
+            IntegerBits::Four => self.tile::<L, Nibbles, S, R, C, P>(lanes, a, panel, k, sink),
         }
     }
 }
 
-/// Vector `v` of the values of row `row` in a vector of words. A function and no closure: that is not surely inlined, and a call leaves the
-/// level's context.
-#[inline(always)]
-fn value<L: Lanes, const BITS: u32>(
-    lanes: L,
-    words: L::Words,
-    scales: [L::Vector; 2],
-    row: usize,
-    v: usize,
-) -> L::Vector {
-    lanes.multiply(scales[v], lanes.integers::<BITS>(words, BITS * (2 * row + v) as u32))
+/// How the integers of two panels come out of their words. These are functions of a type and no closures: a closure is not surely inlined,
+/// and a call leaves the level's context.
+trait Form<L: Lanes> {
+    /// Four rows of two panels.
+    type Four;
+    /// How many times too large [`Form::large_integers`] gives them.
+    const LARGER: f32;
+    /// Rows of two panels of AVX2 in a cache line.
+    const ROWS_OF_A_LINE: usize;
+    fn fours(words: &[u32]) -> &[Self::Four];
+    /// Row `row` of panel `side`.
+    fn integers(lanes: L, four: &Self::Four, side: usize, row: usize) -> [L::Vector; 2];
+    /// As [`Form::integers`], `LARGER` times too large.
+    fn large_integers(lanes: L, four: &Self::Four, side: usize, row: usize) -> [L::Vector; 2];
 }
 
-fn bit_count(bits: IntegerBits) -> usize {
+struct Bytes;
+
+impl<L: Lanes> Form<L> for Bytes {
+    type Four = [L::ByteRow; 8];
+    const LARGER: f32 = 1.0;
+    const ROWS_OF_A_LINE: usize = 2;
+
+    #[inline(always)]
+    fn fours(words: &[u32]) -> &[[L::ByteRow; 8]] {
+        L::byte_rows(words).as_chunks().0
+    }
+
+    #[inline(always)]
+    fn integers(lanes: L, four: &[L::ByteRow; 8], side: usize, row: usize) -> [L::Vector; 2] {
+        lanes.bytes(&four[2 * row + side])
+    }
+
+    #[inline(always)]
+    fn large_integers(lanes: L, four: &[L::ByteRow; 8], side: usize, row: usize) -> [L::Vector; 2] {
+        lanes.bytes(&four[2 * row + side])
+    }
+}
+
+struct Nibbles;
+
+impl<L: Lanes> Form<L> for Nibbles {
+    type Four = [L::Words; 2];
+    const LARGER: f32 = (1 << 28) as f32;
+    const ROWS_OF_A_LINE: usize = 4;
+
+    #[inline(always)]
+    fn fours(words: &[u32]) -> &[[L::Words; 2]] {
+        L::words(words).as_chunks().0
+    }
+
+    #[inline(always)]
+    fn integers(lanes: L, four: &[L::Words; 2], side: usize, row: usize) -> [L::Vector; 2] {
+        let down = lanes.splat(1.0 / <Self as Form<L>>::LARGER);
+        scaled(lanes, Self::large_integers(lanes, four, side, row), [down; 2])
+    }
+
+    #[inline(always)]
+    fn large_integers(lanes: L, four: &[L::Words; 2], side: usize, row: usize) -> [L::Vector; 2] {
+        let at = 2 * row as u32;
+        [lanes.large_nibble(four[side], at), lanes.large_nibble(four[side], at + 1)]
+    }
+}
+
+#[inline(always)]
+fn scaled<L: Lanes>(lanes: L, x: [L::Vector; 2], scales: [L::Vector; 2]) -> [L::Vector; 2] {
+    [lanes.multiply(x[0], scales[0]), lanes.multiply(x[1], scales[1])]
+}
+
+#[inline(always)]
+fn store<L: Lanes>(lanes: L, values: [L::Vector; 2], to: &mut [f32]) {
+    lanes.store(values[0], to);
+    lanes.store(values[1], &mut to[L::WIDTH..]);
+}
+
+/// Words of the integers of two panels of `columns` columns and `k` rows.
+#[inline(always)]
+fn pair_words(bits: IntegerBits, columns: usize, k: usize) -> usize {
+    match bits {
+        IntegerBits::Eight => k.next_multiple_of(4) * (columns / 2),
+        IntegerBits::Four => k.div_ceil(4) * columns,
+    }
+}
+
+/// Where an integer stands among those of two panels: which word, from which bit on.
+#[inline(always)]
+fn place(bits: IntegerBits, columns: usize, k: usize, column: usize) -> (usize, usize) {
+    let (side, column) = (column / columns, column % columns);
+    match bits {
+        IntegerBits::Eight => ((2 * k + side) * (columns / 4) + column / 4, column % 4 * 8),
+        IntegerBits::Four => {
+            let half = columns / 2;
+            ((k / 4 * 2 + side) * half + column % half, (k % 4 * 2 + column / half) * 4)
+        }
+    }
+}
+
+/// The integer at a place.
+fn integer(bits: IntegerBits, columns: usize, words: &[u32], k: usize, column: usize) -> f32 {
+    let (word, from) = place(bits, columns, k, column);
+    let above = 32 - width(bits);
+    ((words[word] << (above - from)).cast_signed() >> above) as f32
+}
+
+/// Puts one integer to its place, whose bits are 0.
+#[inline(always)]
+fn put(bits: IntegerBits, columns: usize, words: &mut [u32], k: usize, column: usize, q: i8) {
+    let (word, from) = place(bits, columns, k, column);
+    words[word] |= (i32::from(q).cast_unsigned() & ((1 << width(bits)) - 1)) << from;
+}
+
+fn width(bits: IntegerBits) -> usize {
     match bits {
         IntegerBits::Eight => 8,
         IntegerBits::Four => 4,
     }
 }
 
-/// Words of a panel of `columns` columns.
-fn panel_words(bits: IntegerBits, columns: usize, k: usize) -> usize {
-    (k * columns * bit_count(bits)).div_ceil(columns / 2 * 32) * (columns / 2)
-}
-
-/// Where an integer stands in its panel: which word, from which bit on.
-fn place(bits: IntegerBits, columns: usize, k: usize, column: usize) -> (usize, usize) {
-    let (half, count) = (columns / 2, bit_count(bits));
-    let in_vector = 2 * k + column / half;
-    let per_word = 32 / count;
-    (in_vector / per_word * half + column % half, in_vector % per_word * count)
-}
-
-/// Puts one integer into the panel that begins at `out`, stored as its distance from the least one.
-fn put(bits: IntegerBits, columns: usize, out: &mut [u32], k: usize, column: usize, q: i8) {
-    let (word, from) = place(bits, columns, k, column);
-    // never negative: q is at least the least integer of so many bits
-    out[word] |= ((i32::from(q) + (1 << (bit_count(bits) - 1))) as u32) << from;
-}
+/// Least magnitude of a scale that can be divided by what makes integers larger, 2²⁸, without loss.
+const LEAST_SIMPLE: f32 = f32::MIN_POSITIVE * (1 << 28) as f32;
+/// Words from the row at hand to the one that is asked for: without, one stream is all that a core keeps on its way from memory.
+const AHEAD: usize = 2048;

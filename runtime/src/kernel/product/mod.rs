@@ -28,8 +28,20 @@ pub const BLOCK: usize = 256;
 ///
 /// Where the shapes do not fit or `b` was packed for another level.
 pub fn product(level: Level, a: &[f32], m: usize, b: &PackedMatrix, c: &mut [f32]) {
-    assert_eq!(a.len(), m * b.k(), "left side of a product [{m}, {}]", b.k());
-    multiply(level, Left { values: a, stride: b.k(), transposed: false }, m, b, c);
+    products(level, a, m, vec![(b, c)]);
+}
+
+/// Computes several products of the same left side, as if one after the other: fewer hand-overs where each is small.
+///
+/// # Panics
+///
+/// As [`product`].
+pub fn products(level: Level, a: &[f32], m: usize, right: Vec<(&PackedMatrix, &mut [f32])>) {
+    for (b, _) in &right {
+        assert_eq!(a.len(), m * b.k(), "left side of a product [{m}, {}]", b.k());
+    }
+    let stride = right.first().map_or(0, |(b, _)| b.k());
+    multiply(level, Left { values: a, stride, transposed: false }, m, right);
 }
 
 /// Computes C = Aᵀ B: `a` is `[K, M]`, `b` is `[K, N]`, `c` is `[M, N]`.
@@ -40,7 +52,7 @@ pub fn product(level: Level, a: &[f32], m: usize, b: &PackedMatrix, c: &mut [f32
 pub fn product_transposed(level: Level, a: &[f32], b: &[f32], k: usize, m: usize, n: usize, c: &mut [f32]) {
     assert_eq!(a.len(), k * m, "left side of a transposed product [{k}, {m}]");
     let b = PackedMatrix::from_rows(level, b, k, n);
-    multiply(level, Left { values: a, stride: m, transposed: true }, m, &b, c);
+    multiply(level, Left { values: a, stride: m, transposed: true }, m, vec![(&b, c)]);
 }
 
 /// Computes one output row of the product contract, `out[j] = Σ_k c_k row_k[j]`: `c_k` is every `stride_c`-th coefficient, `row_k`
@@ -68,27 +80,42 @@ struct Left<'a> {
     transposed: bool,
 }
 
-fn multiply(level: Level, a: Left<'_>, m: usize, b: &PackedMatrix, c: &mut [f32]) {
-    assert_eq!(level, b.level(), "level of a packed matrix");
-    assert_eq!(c.len(), m * b.n(), "output of a product [{m}, {}]", b.n());
-    if c.is_empty() {
-        return;
+fn multiply(level: Level, a: Left<'_>, m: usize, right: Vec<(&PackedMatrix, &mut [f32])>) {
+    let work = |b: &PackedMatrix| m.saturating_mul(b.panel_count() * level.panel_columns()).saturating_mul(b.k());
+    let spread = worthwhile(right.iter().map(|(b, _)| work(b)).sum(), PARALLEL_WORK);
+    let mut tasks = Vec::new();
+    for (b, c) in right {
+        assert_eq!(level, b.level(), "level of a packed matrix");
+        assert_eq!(c.len(), m * b.n(), "output of a product [{m}, {}]", b.n());
+        if b.k() == 0 || c.is_empty() {
+            c.fill(0.0);
+            continue;
+        }
+        let (row_groups, column_groups) = if spread { grid(m, b.panel_count(), work(b)) } else { (1, 1) };
+        cut(level, a, m, b, c, (row_groups, column_groups), &mut tasks);
     }
-    if b.k() == 0 {
-        c.fill(0.0);
-        return;
+    if spread {
+        tasks.into_par_iter().with_max_len(1).for_each(|task| task.compute(level));
+    } else {
+        tasks.into_iter().for_each(|task| task.compute(level));
     }
+}
+
+/// Cuts one product into tasks, so many groups of rows by so many of columns.
+fn cut<'a>(
+    level: Level,
+    a: Left<'a>,
+    m: usize,
+    b: &'a PackedMatrix,
+    c: &'a mut [f32],
+    (row_groups, column_groups): (usize, usize),
+    tasks: &mut Vec<Task<'a>>,
+) {
     let panels = b.panel_count();
-    let (row_groups, column_groups) = grid(level, m, panels, b.k());
-    if row_groups * column_groups == 1 {
-        let out = c.chunks_exact_mut(b.n()).collect();
-        Task { a, first_row: 0, b, first_panel: 0, out }.compute(level);
-        return;
-    }
     let rows = m.div_ceil(row_groups).next_multiple_of(level.tile_rows()).min(m);
-    let panels_each = panels.div_ceil(column_groups);
+    // Even: integers lie by pairs of panels.
+    let panels_each = panels.div_ceil(column_groups).next_multiple_of(2);
     let width = panels_each * level.panel_columns();
-    let mut tasks = Vec::with_capacity(row_groups * column_groups);
     for (group, c) in c.chunks_mut(rows * b.n()).enumerate() {
         let from = tasks.len();
         for first_panel in (0..panels).step_by(panels_each) {
@@ -100,17 +127,12 @@ fn multiply(level: Level, a: Left<'_>, m: usize, b: &PackedMatrix, c: &mut [f32]
             }
         }
     }
-    tasks.into_par_iter().with_max_len(1).for_each(|task| task.compute(level));
 }
 
-/// Chooses into how many groups of rows and of columns a product is cut; (1, 1) where handing it over would cost more.
-fn grid(level: Level, m: usize, panels: usize, k: usize) -> (usize, usize) {
-    let work = m.saturating_mul(panels * level.panel_columns()).saturating_mul(k);
-    if !worthwhile(work, PARALLEL_WORK) {
-        return (1, 1);
-    }
+/// Chooses into how many groups of rows and of columns a product of so many multiplications is cut.
+fn grid(m: usize, panels: usize, work: usize) -> (usize, usize) {
     let threads = rayon::current_num_threads();
-    let tasks = (work / (PARALLEL_WORK / 2)).clamp(2, threads * 2);
+    let tasks = (work / (PARALLEL_WORK / 2)).clamp(1, threads * 2);
     let row_groups = (m / TASK_ROWS).clamp(1, tasks);
     (row_groups, tasks.div_ceil(row_groups).clamp(1, panels))
 }
@@ -150,8 +172,8 @@ impl Vectorized for WeightedRows<'_> {
     }
 }
 
-/// Multiplications below which a product stays on the calling thread, some 50 µs of one core.
-const PARALLEL_WORK: usize = 1 << 20;
+/// Multiplications below which products stay on the calling thread: some 15 µs of one core where each weight is used once.
+const PARALLEL_WORK: usize = 1 << 18;
 /// Rows a task should at least have before the rows are cut rather than the columns.
 const TASK_ROWS: usize = 64;
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use super::integers::IntegerPanels;
 use super::storage::{F32Rows, PackedMatrix, RightBlocks, RightRows, RightSums, Rows, Visitor};
-use super::tile::tile;
+use super::tile::{Place, tile};
 use super::{BLOCK, Left};
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::{Level, WithLanes};
@@ -102,15 +102,28 @@ fn few<L: Lanes, B: RightSums<L>, const R: usize, const C: usize, const P: usize
     while panel < panels {
         let side_by_side = if panel + P <= panels { P } else { 1 };
         for (block, a) in left.chunks(BLOCK).enumerate() {
-            let (from, first) = (first_panel + panel, block == 0);
-            if side_by_side == P {
-                let mut sums = [[[0.0f32; C]; P]; R];
-                b.sums(lanes, a, from, block * BLOCK, &mut sums);
-                settle(&sums, &mut out, panel * C, first);
-            } else {
-                let mut sums = [[[0.0f32; C]; 1]; R];
-                b.sums(lanes, a, from, block * BLOCK, &mut sums);
-                settle(&sums, &mut out, panel * C, first);
+            let (from, k, first) = (first_panel + panel, block * BLOCK, block == 0);
+            let column = panel * C;
+            let whole = column + side_by_side * C <= out[0].len();
+            match (side_by_side == P, whole, first) {
+                (true, true, true) => {
+                    let place = Place::<false> { rows: &mut out, column };
+                    b.sums::<_, R, C, P>(lanes, a, from, k, place);
+                }
+                (true, true, false) => {
+                    let place = Place::<true> { rows: &mut out, column };
+                    b.sums::<_, R, C, P>(lanes, a, from, k, place);
+                }
+                (true, false, _) => {
+                    let mut sums = [[[0.0f32; C]; P]; R];
+                    b.sums::<_, R, C, P>(lanes, a, from, k, &mut sums);
+                    settle(&sums, &mut out, column, first);
+                }
+                (false, ..) => {
+                    let mut sums = [[[0.0f32; C]; 1]; R];
+                    b.sums::<_, R, C, 1>(lanes, a, from, k, &mut sums);
+                    settle(&sums, &mut out, column, first);
+                }
             }
         }
         panel += side_by_side;
@@ -163,9 +176,16 @@ fn column<L: Lanes, const R: usize, const C: usize>(
     first: bool,
 ) {
     for (a, out) in packed.chunks_exact(R * len).zip(out.chunks_mut(R)) {
-        let mut sums = [[[0.0f32; C]; 1]; R];
-        tile(lanes, a.as_chunks::<R>().0, [b], &mut sums);
-        settle(&sums, out, column, first);
+        let a = a.as_chunks::<R>().0;
+        if out.len() < R || out[0].len() < column + C {
+            let mut sums = [[[0.0f32; C]; 1]; R];
+            tile(lanes, a, [b], &mut sums);
+            settle(&sums, out, column, first);
+        } else if first {
+            tile(lanes, a, [b], Place::<false> { rows: out, column });
+        } else {
+            tile(lanes, a, [b], Place::<true> { rows: out, column });
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::BLOCK;
 use super::integers::IntegerPanels;
-use super::tile::tile;
+use super::tile::{Sink, tile};
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
 use crate::kernel::quantized::{IntegerBits, QuantizedRows};
@@ -275,28 +275,32 @@ impl<L: Lanes> RightBlocks<L> for Rows<Bf16Rows<'_, L>> {
 
 /// Panels that few rows pass side by side.
 pub(super) trait RightSums<L: Lanes>: Copy {
-    /// Chains `R` rows over the block from `k` on of `P` panels from `panel` on; the sums go to `out`.
-    fn sums<const R: usize, const C: usize, const P: usize>(
+    /// Chains `R` rows over the block from `k` on of `P` panels of `C` columns from `panel` on.
+    fn sums<S: Sink, const R: usize, const C: usize, const P: usize>(
         self,
         lanes: L,
         a: &[[f32; R]],
         panel: usize,
         k: usize,
-        out: &mut [[[f32; C]; P]; R],
+        sink: S,
     );
 }
 
 impl<L: Lanes, B: RightRows<L>> RightSums<L> for Rows<B> {
     #[inline(always)]
-    fn sums<const R: usize, const C: usize, const P: usize>(
+    fn sums<S: Sink, const R: usize, const C: usize, const P: usize>(
         self,
         lanes: L,
         a: &[[f32; R]],
         panel: usize,
         k: usize,
-        out: &mut [[[f32; C]; P]; R],
+        sink: S,
     ) {
-        tile(lanes, a, std::array::from_fn(|p| self.part(panel + p, k, a.len())), out);
+        let mut parts = [self.part(panel, k, a.len()); P];
+        for (p, part) in parts.iter_mut().enumerate().skip(1) {
+            *part = self.part(panel + p, k, a.len());
+        }
+        tile(lanes, a, parts, sink);
     }
 }
 

@@ -186,6 +186,51 @@ fn a_product_over_integers_equals_the_one_over_their_values() {
     }
 }
 
+/// Every integer of its width, with scales that come round.
+fn all_integers(bits: IntegerBits, scales: &[f32]) -> QuantizedRows {
+    let (rows, columns, group) = (37, 96, 32);
+    let integers = (0..bits.len_bytes(rows * columns)).map(|at| (at * 7 % 256) as u8).collect();
+    let scales = scales.iter().copied().cycle().take(rows * columns / group).collect();
+    QuantizedRows { bits, group, rows, columns, integers, scales }
+}
+
+#[test]
+fn any_scale_and_integer_is_multiplied_as_in_f32() {
+    let tiny = f32::MIN_POSITIVE;
+    for bits in [IntegerBits::Four, IntegerBits::Eight] {
+        for scales in [
+            &[0.5, -0.37, 0.0, -0.0, 3e30, -1e-28][..],
+            &[tiny * 3.7 * (1 << 28) as f32, -tiny * (1 << 28) as f32],
+            // These lose bits where they are divided by 2^28.
+            &[tiny * 1.9 * (1 << 27) as f32, -1e-40, f32::from_bits(1), tiny, 0.25],
+        ] {
+            check_quantized(&all_integers(bits, scales));
+        }
+    }
+}
+
+#[test]
+fn products_of_one_left_side_are_those_one_by_one() {
+    let mut random = SplitMix(11);
+    for (m, k) in [(1, 256), (1, 900), (5, 300), (130, 64), (3, 0)] {
+        let a = random.uniforms(m * k);
+        for level in levels() {
+            let right: Vec<PackedMatrix> = [1, 700, 33, 512]
+                .map(|n| PackedMatrix::from_rows(level, &random.uniforms(k * n), k, n))
+                .into_iter()
+                .collect();
+            let empty = || right.iter().map(|b| vec![f32::NAN; m * b.n()]).collect::<Vec<_>>();
+            let (mut want, mut got) = (empty(), empty());
+            for (b, c) in right.iter().zip(&mut want) {
+                product(level, &a, m, b, c);
+            }
+            products(level, &a, m, right.iter().zip(got.iter_mut().map(Vec::as_mut_slice)).collect());
+            let all = |c: &[Vec<f32>]| c.iter().map(|c| bits(c)).collect::<Vec<_>>();
+            assert_eq!(all(&got), all(&want), "{m} rows of {k} at {level:?}");
+        }
+    }
+}
+
 #[test]
 fn the_length_of_a_transpose_is_known_before_it_is_packed() {
     let mut random = SplitMix(9);
