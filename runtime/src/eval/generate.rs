@@ -54,10 +54,17 @@ pub(super) fn greedy(
             sequence
         })
         .collect();
+    // One token is a long chain of small kernels.
+    kernel::awake(|| go_on(engine, &mut sequences))?;
+    Ok(sequences.into_iter().map(|sequence| sequence.generated).collect())
+}
+
+/// Adds a token to every sequence still going until none is.
+fn go_on(engine: &Engine<'_>, sequences: &mut [Sequence]) -> Result<(), EvalError> {
     loop {
         let mut going: Vec<&mut Sequence> = sequences.iter_mut().filter(|sequence| sequence.room > 0).collect();
         if going.is_empty() {
-            return Ok(sequences.into_iter().map(|sequence| sequence.generated).collect());
+            return Ok(());
         }
         let mut steps: Vec<Step<'_>> = going
             .iter_mut()

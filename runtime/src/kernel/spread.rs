@@ -35,8 +35,8 @@ fn within_pool<R: Send>(body: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| body())
 }
 
-/// Runs `body` on a thread of the pool with the other threads kept from falling asleep: for a long chain of small kernels, where waking a thread takes as
-/// long as the work it is given. They spin while there is nothing to do.
+/// Runs `body` on a thread of the pool with the other threads kept from falling asleep: for a long chain of small kernels, where waking a
+/// thread takes as long as the work it is given. They spin while there is nothing to do. Where the caller is alone, nobody is kept.
 pub fn awake<R: Send>(body: impl FnOnce() -> R + Send) -> R {
     struct Done<'a>(&'a AtomicBool);
     impl Drop for Done<'_> {
@@ -44,29 +44,40 @@ pub fn awake<R: Send>(body: impl FnOnce() -> R + Send) -> R {
             self.0.store(true, Ordering::Relaxed);
         }
     }
+    if ALONE.get() {
+        return body();
+    }
     let done = AtomicBool::new(false);
-    let flag = &done;
+    let done = &done;
     rayon::scope(|scope| {
-        let caller = rayon::current_thread_index();
         for _ in 1..rayon::current_num_threads() {
-            scope.spawn(move |_| {
-                // The caller may come by here while it waits for a piece of work; it must not wait for itself.
-                while rayon::current_thread_index() != caller && !flag.load(Ordering::Relaxed) {
-                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                        std::hint::spin_loop();
-                    }
-                }
-            });
+            scope.spawn(|scope| look_out(scope, done));
         }
-        let _done = Done(flag);
+        let _done = Done(done);
         body()
     })
+}
+
+/// Looks for work for a little while, then lets the thread go and comes back: it may have come here in the middle of a wait of its own.
+fn look_out<'s>(scope: &rayon::Scope<'s>, done: &'s AtomicBool) {
+    for _ in 0..LOOKS {
+        if done.load(Ordering::Relaxed) {
+            return;
+        }
+        if rayon::yield_now() != Some(rayon::Yield::Executed) {
+            std::hint::spin_loop();
+        }
+    }
+    scope.spawn(|scope| look_out(scope, done));
 }
 
 /// Whether `work`, in whatever unit, is at least `least` and there are other threads to take parts of it.
 pub(super) fn worthwhile(work: usize, least: usize) -> bool {
     work >= least && !ALONE.get() && rayon::current_num_threads() > 1
 }
+
+/// Times that a thread looks for work before it is let go: a few microseconds.
+const LOOKS: usize = 64;
 
 thread_local! {
     static ALONE: Cell<bool> = const { Cell::new(false) };
@@ -92,16 +103,22 @@ mod tests {
 
     #[test]
     fn threads_kept_awake_take_work_and_are_let_go() {
-        for threads in [1, 2, 3] {
+        // Pieces that wait for pieces of their own, with threads that look out in between.
+        fn sum(depth: usize) -> u64 {
+            if depth == 0 {
+                return std::hint::black_box((0..50_u64).sum());
+            }
+            (0..3).into_par_iter().with_max_len(1).map(|_| sum(depth - 1)).sum()
+        }
+        for threads in [1, 2, 3, 7] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
-            for _ in 0..20 {
-                let sum =
-                    pool.install(|| awake(|| (0..10).map(|_| (0..100_u64).into_par_iter().sum::<u64>()).sum::<u64>()));
-                assert_eq!(sum, 49_500);
+            for _ in 0..30 {
+                let sums = pool.install(|| awake(|| (0..20).map(|_| sum(4)).sum::<u64>()));
+                assert_eq!(sums, 20 * 81 * 1225);
                 let inner = pool.install(|| awake(|| awake(|| side_by_side(vec![1, 2, 3], |piece| piece))));
                 assert_eq!(inner, [1, 2, 3]);
             }
-            let refused = || std::panic::catch_unwind(|| awake(|| assert!(threads > 3, "refused")));
+            let refused = || std::panic::catch_unwind(|| awake(|| assert!(threads > 7, "refused")));
             assert!(pool.install(refused).is_err(), "a panic ends it");
         }
     }
