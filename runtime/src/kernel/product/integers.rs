@@ -7,6 +7,7 @@
 
 use rayon::prelude::*;
 
+use super::BLOCK;
 use super::storage::{F32Rows, RightBlocks, RightSums};
 use super::tile::{Sink, land};
 use crate::kernel::lanes::Lanes;
@@ -35,6 +36,8 @@ impl IntegerPanels {
     /// Panels of the transpose of `rows` `[N, K]`, groups along k.
     pub(super) fn of_columns(level: Level, rows: &QuantizedRows) -> Self {
         let (columns, k, group) = (level.panel_columns(), rows.columns, rows.group);
+        // Four rows of integers stand together, and a block of k begins with a group.
+        assert!(group.is_multiple_of(4) && BLOCK.is_multiple_of(group), "a group of {group}, not 4, 8, 16 … {BLOCK}");
         let (unit, groups) = (2 * columns + pair_words(rows.bits, columns, group), k / group);
         let mut words = vec![0; rows.rows.div_ceil(2 * columns) * groups * unit];
         words.par_chunks_mut((groups * unit).max(1)).enumerate().for_each(|(pair, words)| {

@@ -75,6 +75,10 @@ impl PackedMatrix {
     }
 
     /// Packs the transpose of `bt` `[N, K]`, a linear layer's weight, and keeps it quantised.
+    ///
+    /// # Panics
+    ///
+    /// Where a group is not a power of two of 4 to 256 elements.
     pub fn from_quantized_columns(level: Level, bt: &QuantizedRows) -> PackedMatrix {
         let panels = Panels::Integers(IntegerPanels::of_columns(level, bt));
         PackedMatrix { level, k: bt.columns, n: bt.rows, panels }
