@@ -11,16 +11,15 @@ use super::CompileError;
 use super::free::{Free, Held};
 use super::size::Size;
 use crate::train::{
-    AdapterMemory, BaseMemory, ByStorage, Example, example_len_bytes, gradients_held, in_flight, loss_head_len_bytes,
+    AdapterMemory, ByStorage, Example, base_len_bytes, example_len_bytes, gradients_held, in_flight,
+    loss_head_len_bytes,
 };
 
 /// What a training run will hold in memory, in bytes, and what work it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MemoryPlan {
-    /// Base as the forward pass reads it, by type.
-    pub base_forward: ByStorage,
-    /// Base packed once more for the backward pass, by type.
-    pub base_backward: ByStorage,
+    /// Base as both passes read it, by type.
+    pub base: ByStorage,
     /// Adapter, gradients' moments (AdamW) and the packed factors of a step.
     pub adapter: u64,
     /// Vectors and passages of the recall index.
@@ -89,14 +88,14 @@ pub(super) struct Parts<'a> {
 /// [`CompileError::Memory`] when `--memory` does not hold what reading the models took, or the fewest examples in flight.
 pub(super) fn plan(parts: &Parts<'_>) -> Result<MemoryPlan, CompileError> {
     let Parts { decoder, initial, examples, batch_size, threads, .. } = *parts;
-    let base = BaseMemory::of(decoder);
+    let base = base_len_bytes(decoder);
     let adapter = AdapterMemory::of(initial);
     let tokens: u64 = examples.iter().map(|example| example.tokens.len() as u64).sum();
     let rows = parts.text + examples.iter().map(|example| 4 * example.tokens.capacity() as u64).sum::<u64>();
-    let known = base.forward.values().sum::<u64>() + adapter.initial + parts.recall + rows;
+    let known = base.values().sum::<u64>() + adapter.initial + parts.recall + rows;
     let held = Held::now().unwrap_or(Held { now: known + ASSUMED_PROCESS, peak: known + ASSUMED_PROCESS });
     let needs = Needs {
-        fixed: held.now + base.backward.values().sum::<u64>() + adapter.state,
+        fixed: held.now + adapter.state,
         kept: longest(parts, false),
         recomputed: longest(parts, true),
         gradient: adapter.gradient,
@@ -107,10 +106,9 @@ pub(super) fn plan(parts: &Parts<'_>) -> Result<MemoryPlan, CompileError> {
         Some(Size(bytes)) => (bytes, "--memory"),
         None => (held.now + Free::now().0 / 2, "free"),
     };
-    // The peak of reading the models is behind us; that of reading the backward side is not.
-    let least = held.peak.max(held.now + base.backward.values().sum::<u64>() + base.reading);
     let choice = needs.choose(parts.micro_batch, allowed);
-    let peak = least.max(needs.peak(choice));
+    // That of reading the models is behind us.
+    let peak = held.peak.max(needs.peak(choice));
     let longest_example = examples.iter().map(|example| example.tokens.len()).max().unwrap_or(0);
     if parts.memory.is_some() && peak > allowed {
         let with = match in_flight(choice.micro_batch, threads) {
@@ -124,8 +122,7 @@ pub(super) fn plan(parts: &Parts<'_>) -> Result<MemoryPlan, CompileError> {
     let costs = needs.costs(choice.recompute);
     let (loss_head_rows, loss_head) = loss_head_len_bytes(&decoder.config, examples);
     Ok(MemoryPlan {
-        base_forward: base.forward,
-        base_backward: base.backward,
+        base,
         adapter: adapter.initial + adapter.state,
         recall: parts.recall,
         rows,
@@ -155,9 +152,7 @@ pub(super) fn plan(parts: &Parts<'_>) -> Result<MemoryPlan, CompileError> {
 /// # Errors
 /// [`CompileError::Memory`].
 pub(super) fn check_base(decoder: &Decoder, memory: Option<Size>) -> Result<(), CompileError> {
-    let base = BaseMemory::of(decoder);
-    let held = Held::now().map_or_else(|| base.forward.values().sum(), |held| held.now);
-    let needed = Size(held + base.backward.values().sum::<u64>());
+    let needed = Size(Held::now().map_or_else(|| base_len_bytes(decoder).values().sum(), |held| held.now));
     match memory {
         Some(given) if needed > given => {
             Err(CompileError::Memory { needed, given, with: "for the base and the program alone".to_owned() })

@@ -20,9 +20,7 @@ impl MemoryPlan {
             // A String takes everything.
             let _ = writeln!(text, "{:>10}  {what}", Size(bytes).to_string());
         };
-        for (side, parts) in [("forward", &self.base_forward), ("backward", &self.base_backward)] {
-            line(parts.values().sum(), &format!("base, {side} side: {}", by_storage(parts)));
-        }
+        line(self.base.values().sum(), &format!("base: {}", by_storage(&self.base)));
         line(self.adapter, "adapter: parameters, AdamW moments, packed factors");
         line(self.gradients, "gradients of the adapter, examples and their sums");
         line(self.activations, &format!("activations: {}", self.way()));

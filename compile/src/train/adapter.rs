@@ -5,21 +5,19 @@ use std::sync::Arc;
 use candle_core::{Device, Var};
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::{
-    Adapter, AdapterConfig, Decoder, DecoderConfig, ModelError, ModelSource, Target, Weights, tensor_name,
+    Adapter, AdapterConfig, Decoder, DecoderConfig, ModelError, ModelSource, Target, tensor_name,
 };
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::CheckpointStore;
 use super::engine::{self, ExampleGradient, Objective, Watcher};
 use super::error::TrainError;
-use super::gradient::block::{BackwardBlock, LoraLayer, Places};
-use super::gradient::linear::BackwardWeight;
+use super::gradient::block::Places;
 use super::parameters::{Layout, Parameters};
 use super::record::{Detail, Recorder};
 use super::settings::{Example, Settings, TraceLine};
 use super::stream::{stream, unit};
-use super::tape::{BackwardDecoder, Network, adapter_gradient};
+use super::tape::{Network, adapter_gradient};
 
 /// Makes the adapter PEFT would start from: `A` uniform in ±1/√in (Kaiming with a = √5), `B` zero.
 ///
@@ -49,8 +47,8 @@ pub fn initial_adapter(
 
 /// Trains `initial` on `examples` and gives the trained adapter with its trace.
 ///
-/// `source` is where `decoder` was loaded from: its weights are read once more, packed for the backward pass. With a `checkpoint` store the
-/// run goes on from the newest checkpoint that the store holds.
+/// `source` is where `decoder` was loaded from: a checkpoint names its files. With a `checkpoint` store the run goes on from the newest
+/// checkpoint that the store holds.
 ///
 /// # Errors
 /// `NoExamples`, `Setting`, `Example`, `Adapter` for what cannot be trained, `NotFinite` with the step at fault, `Model` when
@@ -72,21 +70,6 @@ pub fn train_adapter(
     drop(initial);
     let trace = engine::run(level, &objective, settings, &mut parameters, checkpoint, watcher)?;
     Ok((objective.adapter(&parameters)?, trace))
-}
-
-/// Packs a frozen base for the backward pass.
-fn frozen(level: Level, source: &ModelSource, config: &DecoderConfig) -> Result<BackwardDecoder, ModelError> {
-    let weights = Weights::open(source)?;
-    let blocks = (0..config.layers)
-        .into_par_iter()
-        .map(|layer| {
-            let mut get = |name: &str, shape: &[usize]| weights.matrix(&format!("model.layers.{layer}.{name}"), shape);
-            BackwardBlock::from_tensors(level, config, &mut get)
-        })
-        .collect::<Result<_, _>>()?;
-    let name = if config.tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
-    let head = weights.matrix(name, &[config.vocabulary, config.hidden])?;
-    Ok(BackwardDecoder { blocks, head: BackwardWeight::of_matrix(level, &head, config.vocabulary, config.hidden) })
 }
 
 fn adapter_layout(decoder: &DecoderConfig, config: &AdapterConfig, layer: usize) -> Result<Layout, ModelError> {
@@ -133,7 +116,6 @@ pub(crate) struct AdapterObjective<'a> {
     level: Level,
     base: String,
     decoder: Arc<Decoder>,
-    backward: Arc<BackwardDecoder>,
     config: AdapterConfig,
     places: Vec<Places>,
     flat_lens: Vec<usize>,
@@ -166,7 +148,6 @@ impl<'a> AdapterObjective<'a> {
             level,
             base: source.identities()?.iter().map(|file| format!("{file:?}")).collect(),
             decoder: decoder.clone(),
-            backward: Arc::new(frozen(level, source, config)?),
             config: initial.config.clone(),
             places: parameters.layouts.iter().map(Places::of).collect(),
             flat_lens: parameters.layouts.iter().map(Layout::len).collect(),
@@ -198,8 +179,7 @@ impl Objective for AdapterObjective<'_> {
         let adapter = self.adapter(parameters)?;
         let network = Network {
             decoder: self.decoder.clone(),
-            backward: self.backward.clone(),
-            lora: adapter.layers.into_iter().map(|block| LoraLayer::new(self.level, block)).collect(),
+            lora: adapter.layers,
             places: self.places.clone(),
             flat_lens: self.flat_lens.clone(),
             recompute: self.recompute,

@@ -12,17 +12,6 @@ use super::settings::Example;
 /// Bytes by the type they are kept in, types in alphabetical order.
 pub type ByStorage = std::collections::BTreeMap<&'static str, u64>;
 
-/// The frozen base on its two sides.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseMemory {
-    /// As the forward pass reads it: weights, embedding, norms, biases and rotary table.
-    pub forward: ByStorage,
-    /// Weights packed once more, transposed, for the backward pass.
-    pub backward: ByStorage,
-    /// What is held besides while the greatest matrix, the output head, is read and packed.
-    pub reading: u64,
-}
-
 /// Copies of the adapter's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdapterMemory {
@@ -34,32 +23,22 @@ pub struct AdapterMemory {
     pub gradient: u64,
 }
 
-impl BaseMemory {
-    /// Measures a loaded decoder, and foresees its backward side.
-    pub fn of(decoder: &Decoder) -> Self {
-        let (values, packed) = (decoder.config.vocabulary * decoder.config.hidden, decoder.head.len_bytes());
-        let reading = match decoder.head.storage() {
-            // The file's bytes, then their values.
-            "f32" => 8 * values,
-            "bf16" => 6 * values,
-            _ => packed,
-        };
-        let mut memory = Self { forward: ByStorage::new(), backward: ByStorage::new(), reading: reading as u64 };
-        let add = |side: &mut ByStorage, storage, len: usize| *side.entry(storage).or_insert(0) += len as u64;
-        let linears = decoder.blocks.iter().flat_map(|block| Target::ALL.map(|target| block.linear(target)));
-        for matrix in linears.clone().map(|linear| &linear.weight).chain([&decoder.head]) {
-            add(&mut memory.forward, matrix.storage(), matrix.len_bytes());
-            add(&mut memory.backward, matrix.storage(), matrix.transposed_len_bytes());
-        }
-        if let Some((storage, len)) = decoder.embedding.storage() {
-            add(&mut memory.forward, storage, len);
-        }
-        let biases: usize = linears.filter_map(|linear| linear.bias.as_ref()).map(Vec::len).sum();
-        let norms = (2 * decoder.config.layers + 1) * decoder.config.hidden;
-        let tables = decoder.rope.cos.len() + decoder.rope.sin.len();
-        add(&mut memory.forward, "f32", 4 * (biases + norms + tables));
-        memory
+/// Measures a loaded decoder: weights, which both passes read, embedding, norms, biases and rotary table.
+pub fn base_len_bytes(decoder: &Decoder) -> ByStorage {
+    let mut memory = ByStorage::new();
+    let mut add = |storage, len: usize| *memory.entry(storage).or_insert(0) += len as u64;
+    let linears = decoder.blocks.iter().flat_map(|block| Target::ALL.map(|target| block.linear(target)));
+    for matrix in linears.clone().map(|linear| &linear.weight).chain([&decoder.head]) {
+        add(matrix.storage(), matrix.len_bytes());
     }
+    if let Some((storage, len)) = decoder.embedding.storage() {
+        add(storage, len);
+    }
+    let biases: usize = linears.filter_map(|linear| linear.bias.as_ref()).map(Vec::len).sum();
+    let norms = (2 * decoder.config.layers + 1) * decoder.config.hidden;
+    let tables = decoder.rope.cos.len() + decoder.rope.sin.len();
+    add("f32", 4 * (biases + norms + tables));
+    memory
 }
 
 impl AdapterMemory {
@@ -67,11 +46,10 @@ impl AdapterMemory {
     pub fn of(initial: &Adapter) -> Self {
         let pairs = || initial.layers.iter().flat_map(|block| Target::ALL.into_iter().filter_map(|t| block.get(t)));
         let values: usize = pairs().map(|pair| 4 * (pair.raw_a.len() + pair.raw_b.len())).sum();
-        let forward: usize = pairs().map(|pair| pair.a.len_bytes() + pair.b.len_bytes()).sum();
-        let backward: usize = pairs().map(|pair| pair.a.transposed_len_bytes() + pair.b.transposed_len_bytes()).sum();
-        // Parameters, two moments and the tape's leaves; the step's factors as they come and packed both ways.
-        let state = 4 * values + values + forward + backward;
-        Self { initial: (values + forward) as u64, state: state as u64, gradient: values as u64 }
+        let packed: usize = pairs().map(|pair| pair.a.len_bytes() + pair.b.len_bytes()).sum();
+        // Parameters, two moments and the tape's leaves; the step's factors as they come and packed.
+        let state = 4 * values + values + packed;
+        Self { initial: (values + packed) as u64, state: state as u64, gradient: values as u64 }
     }
 }
 

@@ -33,7 +33,7 @@ pub use engine::Watcher;
 pub use error::TrainError;
 pub use full_trace::{BlockTrace, FullTrace, FullTraceLine};
 pub use memory::{
-    AdapterMemory, BaseMemory, ByStorage, example_len_bytes, gradients_held, in_flight, loss_head_len_bytes,
+    AdapterMemory, ByStorage, base_len_bytes, example_len_bytes, gradients_held, in_flight, loss_head_len_bytes,
 };
 pub use pretrain::{Pretrained, packed_examples, pretrain_decoder};
 pub use pretrain_encoder::{Passage, ProxyObjective, pretrain_encoder};

@@ -12,13 +12,12 @@ use super::adapter::{check_examples, hash_examples};
 use super::checkpoint::CheckpointStore;
 use super::engine::{self, ExampleGradient, Objective};
 use super::error::TrainError;
-use super::gradient::block::{BackwardBlock, Places};
-use super::gradient::linear::BackwardWeight;
+use super::gradient::block::Places;
 use super::parameters::{Layout, Parameters};
 use super::record::Detail;
 use super::settings::{Example, Settings, StepReport, TraceLine};
 use super::stream::{bell, stream};
-use super::tape::{BackwardDecoder, Network, decoder_gradient};
+use super::tape::{Network, decoder_gradient};
 
 /// A model trained from scratch.
 #[derive(Clone, Debug)]
@@ -176,7 +175,7 @@ impl<'a> DecoderObjective<'a> {
 
     fn network(&self, parameters: &Parameters) -> Result<Network, TrainError> {
         let (level, config) = (self.level, &self.config);
-        let packed: Vec<(Block, BackwardBlock)> = (1..=config.layers)
+        let blocks = (1..=config.layers)
             .into_par_iter()
             .map(|group| {
                 let mut get = |name: &str, _: &[usize]| {
@@ -184,22 +183,15 @@ impl<'a> DecoderObjective<'a> {
                     let range = range.expect("the layout has every tensor of the block");
                     Ok(parameters.values[group][range].to_vec().into())
                 };
-                Ok((
-                    Block::from_tensors(level, config, &mut get)?,
-                    BackwardBlock::from_tensors(level, config, &mut get)?,
-                ))
+                Block::from_tensors(level, config, &mut get)
             })
             .collect::<Result<_, ModelError>>()?;
-        let (blocks, backward) = packed.into_iter().unzip();
         let embedding = parameters.values[0].clone();
         let norm = parameters.values[config.layers + 1].clone();
-        let head = parameters.values.get(config.layers + 2);
-        let head_backward = BackwardWeight::new(level, head.unwrap_or(&embedding), config.vocabulary, config.hidden);
-        let head = head.map(|head| Matrix::from(head.clone()));
+        let head = parameters.values.get(config.layers + 2).map(|head| Matrix::from(head.clone()));
         let decoder = Decoder::from_parts(level, config.clone(), embedding.into(), blocks, norm, head.as_ref());
         Ok(Network {
             decoder: Arc::new(decoder),
-            backward: Arc::new(BackwardDecoder { blocks: backward, head: head_backward }),
             lora: Vec::new(),
             places: self.places.clone(),
             flat_lens: self.flat_lens.clone(),

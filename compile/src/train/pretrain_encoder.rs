@@ -14,9 +14,9 @@ use super::checkpoint::CheckpointStore;
 use super::engine::{self, ExampleGradient, Objective};
 use super::error::TrainError;
 use super::gradient::encoder::{
-    Affine, BackwardEncoderBlock, EncoderBlockBackward, EncoderPlaces, affine, encoder_block_tensors, split_affine,
+    Affine, EncoderBlockBackward, EncoderPlaces, affine, encoder_block_tensors, split_affine,
 };
-use super::gradient::linear::{BackwardWeight, weight_gradient};
+use super::gradient::linear::{argument_gradient, weight_gradient};
 use super::gradient::norm::layer_norm_backward;
 use super::parameters::{Layout, Parameters};
 use super::pretrain::{Pretrained, initial_values};
@@ -134,9 +134,7 @@ pub(crate) struct EncoderObjective<'a> {
 /// An encoder ready for one step.
 pub(crate) struct EncoderNetwork {
     encoder: Encoder,
-    backward: Vec<BackwardEncoderBlock>,
     proxies: PackedMatrix,
-    proxies_backward: BackwardWeight,
 }
 
 impl<'a> EncoderObjective<'a> {
@@ -186,7 +184,7 @@ impl<'a> EncoderObjective<'a> {
             gradient.iter_mut().for_each(|g| *g *= self.proxies.scale);
         }
         weight_gradient(level, &logits_gradient, &unit, classes, width, proxies);
-        let unit_gradient = network.proxies_backward.apply(level, &logits_gradient);
+        let unit_gradient = argument_gradient(level, &logits_gradient, &network.proxies);
         let mut out = Vec::with_capacity(hidden.iter().map(Vec::len).sum());
         for ((rows, e), d) in hidden.iter().zip(unit.chunks_exact(width)).zip(unit_gradient.chunks_exact(width)) {
             let norm = kernel::sum_squares(level, &rows[..width]).sqrt();
@@ -242,20 +240,9 @@ impl Objective for EncoderObjective<'_> {
             })
         };
         let encoder = Encoder::from_tensors(level, config.clone(), &mut get)?;
-        let backward = (0..config.layers)
-            .map(|layer| {
-                let mut get = |name: &str, shape: &[usize]| get(&format!("{}{name}", prefix(layer)), shape);
-                BackwardEncoderBlock::from_tensors(level, config, &mut get)
-            })
-            .collect::<Result<_, _>>()?;
         let (classes, width) = (self.proxies.classes, config.hidden);
         let proxies = &parameters.values[config.layers + 1];
-        Ok(EncoderNetwork {
-            encoder,
-            backward,
-            proxies: PackedMatrix::from_columns(level, proxies, classes, width),
-            proxies_backward: BackwardWeight::new(level, proxies, classes, width),
-        })
+        Ok(EncoderNetwork { encoder, proxies: PackedMatrix::from_columns(level, proxies, classes, width) })
     }
 
     fn gradient(
@@ -284,7 +271,6 @@ impl Objective for EncoderObjective<'_> {
                 level: self.level,
                 config: &self.config,
                 block: &network.encoder.blocks[layer],
-                weights: &network.backward[layer],
                 places: &self.blocks[layer],
                 saved: &saved[layer],
             };

@@ -9,32 +9,21 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout as TapeLayout, Shape, Storage, Tensor, Var};
 use kolm_runtime::kernel::{self, KeyValue};
-use kolm_runtime::model::{BlockActivations, Decoder, SegmentKv};
+use kolm_runtime::model::{BlockActivations, Decoder, LoraBlock, SegmentKv};
 
 use super::engine::ExampleGradient;
 use super::error::TrainError;
-use super::gradient::block::{BackwardBlock, BlockBackward, LoraLayer, Places};
+use super::gradient::block::{BlockBackward, Places};
 use super::gradient::head::{HeadGradient, head};
-use super::gradient::linear::BackwardWeight;
 use super::record::Recorder;
 use super::settings::Example;
 
-/// Frozen or freshly packed weights for the backward pass.
-pub(crate) struct BackwardDecoder {
-    /// Block by block.
-    pub(crate) blocks: Vec<BackwardBlock>,
-    /// The output head `[V, C]`.
-    pub(crate) head: BackwardWeight,
-}
-
-/// A decoder ready for one step: weights packed both ways, adapters of this step's parameters, what learns.
+/// A decoder ready for one step: adapters of this step's parameters, what learns.
 pub(crate) struct Network {
-    /// The forward side.
+    /// The base, frozen or packed from this step's parameters.
     pub(crate) decoder: Arc<Decoder>,
-    /// The backward side.
-    pub(crate) backward: Arc<BackwardDecoder>,
     /// LoRA pairs by layer; empty in pre-training.
-    pub(crate) lora: Vec<LoraLayer>,
+    pub(crate) lora: Vec<LoraBlock>,
     /// What learns in each block.
     pub(crate) places: Vec<Places>,
     /// Values in each block's flat vector.
@@ -92,7 +81,7 @@ pub(crate) fn decoder_gradient(network: &Network, example: &Example) -> Result<E
         kept.push(if network.recompute { Err(hidden) } else { Ok(saved) });
         hidden = out;
     }
-    let head = head(decoder.level, decoder, &network.backward.head, &hidden, example, true, None);
+    let head = head(decoder.level, decoder, &hidden, example, true, None);
     let mut gradient = head.hidden;
     let (mut norm, mut table) = head.learned.unwrap_or_default();
     for part in [&mut gradient, &mut norm, &mut table] {
@@ -161,7 +150,7 @@ impl Network {
         let mut hidden = input.to_vec();
         let mut kv = KeyValue::new(config.kv_heads, config.head_dim, tokens);
         let mut saved = BlockActivations::default();
-        let lora = self.lora.get(layer).map(|lora| &lora.forward);
+        let lora = self.lora.get(layer);
         let mut segments = [SegmentKv { tokens, kv: &mut kv }];
         let keep = (keep || record.is_some()).then_some(&mut saved);
         decoder.blocks[layer].forward(decoder.level, config, &decoder.rope, lora, &mut hidden, &mut segments, keep);
@@ -185,7 +174,6 @@ impl Network {
             config: &self.decoder.config,
             rope: &self.decoder.rope,
             block: &self.decoder.blocks[layer],
-            weights: &self.backward.blocks[layer],
             lora: self.lora.get(layer),
             places: &self.places[layer],
             saved,
@@ -262,9 +250,9 @@ impl CustomOp1 for HeadOp {
     }
 
     fn cpu_fwd(&self, hidden: &CpuStorage, layout: &TapeLayout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let Network { decoder, backward, .. } = &*self.network;
+        let decoder = &*self.network.decoder;
         let (hidden, record) = (values(hidden, layout)?, self.record.as_deref());
-        let gradient = head(decoder.level, decoder, &backward.head, hidden, &self.example, false, record);
+        let gradient = head(decoder.level, decoder, hidden, &self.example, false, record);
         let loss = gradient.loss as f32;
         // Each operation runs forward once, so the cell is empty.
         let _ = self.result.set(gradient);

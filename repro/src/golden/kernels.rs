@@ -300,6 +300,8 @@ fn products(cases: &mut Vec<Case>) {
         };
         reference::product(&a_values, m, &b_values, k, n, &mut c);
         cases.push(case("product").output("c", &c));
+        reference::product_by_transpose(&a_values, m, &b_values, k, n, &mut c);
+        cases.push(case("product_by_transpose").output("c", &c));
         reference::product_transposed(&a_values, &b_values, k, m, n, &mut c);
         cases.push(case("product_transposed").output("c", &c));
     }

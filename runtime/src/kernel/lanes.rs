@@ -2,7 +2,10 @@
 //!
 //! Every operation is lane by lane and exact or IEEE-rounded, so that the width of a vector cannot show in a result.
 
+mod instructions;
+
 use super::fma::{Fma, Hardware, Software};
+pub(crate) use instructions::Instructions;
 
 /// Vectors of `WIDTH` lanes.
 pub(crate) trait Lanes: Copy {
@@ -12,6 +15,8 @@ pub(crate) trait Lanes: Copy {
     type Words: Copy;
     /// Two vectors' worth of bytes.
     type ByteRow: Copy;
+    /// `WIDTH` vectors: the rows of a square.
+    type Square: Copy + AsRef<[Self::Vector]> + AsMut<[Self::Vector]>;
     /// The fused multiply-add of the level, for scalar tails and plain loops.
     type Fma: Fma;
     /// Lanes of one vector.
@@ -40,8 +45,14 @@ pub(crate) trait Lanes: Copy {
     fn bytes(self, row: &Self::ByteRow) -> [Self::Vector; 2];
     /// Takes the signed four bits from bit `4 at` of each word on, times 2²⁸.
     fn large_nibble(self, words: Self::Words, at: u32) -> Self::Vector;
-    /// Reads the bits of words as values.
-    fn floats(self, low: Self::Words, high: Self::Words) -> [Self::Vector; 2];
+    /// Reads words as the bits of values.
+    fn with_bits(self, words: Self::Words) -> Self::Vector;
+    /// Gives the bits of values.
+    fn bits(self, values: Self::Vector) -> Self::Words;
+    /// A square of one value.
+    fn square(self, value: f32) -> Self::Square;
+    /// Makes a square's rows its columns.
+    fn transpose(self, rows: Self::Square) -> Self::Square;
     /// Asks for the cache line of a place, which need not exist, where the CPU can be asked.
     fn prefetch(self, at: *const u32);
 }
@@ -54,6 +65,7 @@ impl Lanes for SoftwareLanes {
     type Vector = [f32; 8];
     type Words = [u32; 8];
     type ByteRow = [u32; 4];
+    type Square = [[f32; 8]; 8];
     type Fma = Software;
     const WIDTH: usize = 8;
 
@@ -125,8 +137,29 @@ impl Lanes for SoftwareLanes {
     }
 
     #[inline(always)]
-    fn floats(self, low: [u32; 8], high: [u32; 8]) -> [[f32; 8]; 2] {
-        [low.map(f32::from_bits), high.map(f32::from_bits)]
+    fn with_bits(self, words: [u32; 8]) -> [f32; 8] {
+        words.map(f32::from_bits)
+    }
+
+    #[inline(always)]
+    fn bits(self, values: [f32; 8]) -> [u32; 8] {
+        values.map(f32::to_bits)
+    }
+
+    #[inline(always)]
+    fn square(self, value: f32) -> [[f32; 8]; 8] {
+        [[value; 8]; 8]
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
+        let mut out = [[0.0; 8]; 8];
+        for (r, row) in rows.iter().enumerate() {
+            for (out, x) in out.iter_mut().zip(row) {
+                out[r] = *x;
+            }
+        }
+        out
     }
 
     #[inline(always)]
@@ -135,106 +168,15 @@ impl Lanes for SoftwareLanes {
 
 const HIGH_NIBBLE: u32 = 0xf000_0000;
 
-/// What `pulp` has under another name for each instruction set: conversions of integers.
-pub(crate) trait Integers: pulp::Simd {
-    /// Two vectors' worth of bytes.
-    type ByteRow: Copy;
-    fn byte_rows(from: &[u32]) -> &[Self::ByteRow];
-    fn bytes(self, row: &Self::ByteRow) -> [Self::f32s; 2];
-    /// Converts signed words.
-    fn convert(self, words: Self::u32s) -> Self::f32s;
-    /// Asks for a cache line.
-    fn prefetch(self, at: *const u32);
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Integers for pulp::x86::V3 {
-    type ByteRow = [u32; 4];
-
-    #[inline(always)]
-    fn byte_rows(from: &[u32]) -> &[[u32; 4]] {
-        from.as_chunks().0
-    }
-
-    #[inline(always)]
-    fn bytes(self, row: &[u32; 4]) -> [pulp::f32x8; 2] {
-        let low = self.avx2._mm256_cvtepi8_epi32(pulp::cast([row[0], row[1], 0, 0]));
-        let high = self.avx2._mm256_cvtepi8_epi32(pulp::cast([row[2], row[3], 0, 0]));
-        [pulp::cast(self.avx._mm256_cvtepi32_ps(low)), pulp::cast(self.avx._mm256_cvtepi32_ps(high))]
-    }
-
-    #[inline(always)]
-    fn convert(self, words: Self::u32s) -> Self::f32s {
-        pulp::cast(self.avx._mm256_cvtepi32_ps(pulp::cast(words)))
-    }
-
-    #[inline(always)]
-    fn prefetch(self, at: *const u32) {
-        self.sse._mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Integers for pulp::x86::V4 {
-    type ByteRow = [[u32; 4]; 2];
-
-    #[inline(always)]
-    fn byte_rows(from: &[u32]) -> &[[[u32; 4]; 2]] {
-        from.as_chunks().0.as_chunks().0
-    }
-
-    #[inline(always)]
-    fn bytes(self, [low, high]: &[[u32; 4]; 2]) -> [pulp::f32x16; 2] {
-        let low = self.avx512f._mm512_cvtepi8_epi32(pulp::cast(*low));
-        let high = self.avx512f._mm512_cvtepi8_epi32(pulp::cast(*high));
-        [pulp::cast(self.avx512f._mm512_cvtepi32_ps(low)), pulp::cast(self.avx512f._mm512_cvtepi32_ps(high))]
-    }
-
-    #[inline(always)]
-    fn convert(self, words: Self::u32s) -> Self::f32s {
-        pulp::cast(self.avx512f._mm512_cvtepi32_ps(pulp::cast(words)))
-    }
-
-    #[inline(always)]
-    fn prefetch(self, at: *const u32) {
-        self.sse._mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-impl Integers for pulp::aarch64::Neon {
-    type ByteRow = [u32; 2];
-
-    #[inline(always)]
-    fn byte_rows(from: &[u32]) -> &[[u32; 2]] {
-        from.as_chunks().0
-    }
-
-    #[inline(always)]
-    fn bytes(self, row: &[u32; 2]) -> [pulp::f32x4; 2] {
-        let words = self.neon.vmovl_s8(pulp::cast(*row));
-        let low = self.neon.vmovl_s16(self.neon.vget_low_s16(words));
-        let high = self.neon.vmovl_s16(self.neon.vget_high_s16(words));
-        [pulp::cast(self.neon.vcvtq_f32_s32(low)), pulp::cast(self.neon.vcvtq_f32_s32(high))]
-    }
-
-    #[inline(always)]
-    fn convert(self, words: Self::u32s) -> Self::f32s {
-        pulp::cast(self.neon.vcvtq_f32_s32(pulp::cast(words)))
-    }
-
-    #[inline(always)]
-    fn prefetch(self, _: *const u32) {}
-}
-
 /// The vectors of a `pulp` instruction set that has a fused multiply-add.
 #[derive(Clone, Copy)]
 pub(crate) struct VectorLanes<S>(pub(crate) S);
 
-impl<S: Integers> Lanes for VectorLanes<S> {
+impl<S: Instructions> Lanes for VectorLanes<S> {
     type Vector = S::f32s;
     type Words = S::u32s;
     type ByteRow = S::ByteRow;
+    type Square = S::Square;
     type Fma = Hardware;
     const WIDTH: usize = S::F32_LANES;
 
@@ -302,8 +244,23 @@ impl<S: Integers> Lanes for VectorLanes<S> {
     }
 
     #[inline(always)]
-    fn floats(self, low: S::u32s, high: S::u32s) -> [S::f32s; 2] {
-        [self.0.transmute_f32s_u32s(low), self.0.transmute_f32s_u32s(high)]
+    fn with_bits(self, words: S::u32s) -> S::f32s {
+        self.0.transmute_f32s_u32s(words)
+    }
+
+    #[inline(always)]
+    fn bits(self, values: S::f32s) -> S::u32s {
+        self.0.transmute_u32s_f32s(values)
+    }
+
+    #[inline(always)]
+    fn square(self, value: f32) -> S::Square {
+        self.0.square(value)
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: S::Square) -> S::Square {
+        self.0.transpose(rows)
     }
 
     #[inline(always)]

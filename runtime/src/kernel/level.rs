@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::KernelError;
 use super::fma::{Fma, Hardware, Software};
-use super::lanes::{Integers, Lanes, SoftwareLanes, VectorLanes};
+use super::lanes::{Instructions, Lanes, SoftwareLanes, VectorLanes};
 
 /// Names the instruction set a kernel runs on; the value exists only where this CPU supports it.
 #[derive(Clone, Copy)]
@@ -197,7 +197,7 @@ impl<W: WithLanes, L: Lanes, const ROWS: usize, const COLUMNS: usize> pulp::Null
 // pairing the module doc promises is checked by the compiler.
 const _: fn() = || {
     fn carries<L: Lanes<Fma = F>, F: Fma>() {}
-    fn vectors<S: Integers>() {
+    fn vectors<S: Instructions>() {
         carries::<VectorLanes<S>, Hardware>();
     }
     carries::<SoftwareLanes, Software>();

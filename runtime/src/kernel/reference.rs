@@ -14,6 +14,15 @@ pub fn product(a: &[f32], m: usize, b: &[f32], k: usize, n: usize, c: &mut [f32]
     }
 }
 
+/// `C = A Bᵀ` with A `[M, K]`, B `[N, K]`.
+pub fn product_by_transpose(a: &[f32], m: usize, b: &[f32], k: usize, n: usize, c: &mut [f32]) {
+    for i in 0..m {
+        for j in 0..n {
+            c[i * n + j] = blocked(k, |kk| a[i * k + kk], |kk| b[j * k + kk]);
+        }
+    }
+}
+
 /// `C = Aᵀ B` with A `[K, M]`, B `[K, N]`.
 pub fn product_transposed(a: &[f32], b: &[f32], k: usize, m: usize, n: usize, c: &mut [f32]) {
     for i in 0..m {

@@ -20,19 +20,11 @@ impl Matrix {
         }
     }
 
-    /// Packs it, a weight `[rows, columns]`, as the right side of `x Wᵀ`.
+    /// Packs it, a weight `[rows, columns]`, as the right side of `x Wᵀ`; its transpose is that of `d W`.
     pub fn pack(&self, level: Level, rows: usize, columns: usize) -> PackedMatrix {
         match self {
             Matrix::Values(values) => PackedMatrix::frozen_from_columns(level, values, rows, columns),
             Matrix::Quantized(quantized) => PackedMatrix::from_quantized_columns(level, quantized),
-        }
-    }
-
-    /// Packs it, a weight `[rows, columns]`, as the right side of `d W`.
-    pub fn pack_transposed(&self, level: Level, rows: usize, columns: usize) -> PackedMatrix {
-        match self {
-            Matrix::Values(values) => PackedMatrix::frozen_from_rows(level, values, rows, columns),
-            Matrix::Quantized(quantized) => PackedMatrix::from_quantized_rows(level, quantized),
         }
     }
 }

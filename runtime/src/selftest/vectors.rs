@@ -12,7 +12,8 @@ use crate::artifact::hex;
 use crate::kernel::{
     Fma, KeyValue, Level, PackedMatrix, RopeScaling, RopeTable, SplitMix, Vectorized, add, add_bias, argmax,
     attend_causal, attend_full, cross_entropy, dot, fma, gelu, gelu_tanh, layer_norm, log_probability, math, max,
-    product, product_transposed, rms_norm, scaled_add, silu_multiply, softmax, sum, sum_squares, weighted_rows,
+    product, product_by_transpose, product_transposed, rms_norm, scaled_add, silu_multiply, softmax, sum, sum_squares,
+    weighted_rows,
 };
 
 /// Computes the vector at `level` and compares every output bit by bit.
@@ -204,7 +205,7 @@ fn compute(kernel: &str, p: &mut Parts) -> Result<(), String> {
             p.map(|level, x| add_bias(level, x, &w))
         }
         "rms_norm" | "layer_norm" => norm(kernel, p),
-        "product" | "product_transposed" => products(kernel, p),
+        "product" | "product_by_transpose" | "product_transposed" => products(kernel, p),
         "weighted_rows" => {
             let (stride_c, stride_r, n) = (p.size("stride_c")?, p.size("stride_r")?, p.size("n")?);
             let mut y = vec![f32::NAN; n];
@@ -276,10 +277,12 @@ fn products(kernel: &str, p: &mut Parts) -> Result<(), String> {
     let (m, k, n) = (p.size("m")?, p.size("k")?, p.size("n")?);
     let (a, b) = (p.input("a")?, p.input("b")?);
     let mut c = vec![f32::NAN; m * n];
-    if kernel == "product" {
-        product(p.level, &a, m, &PackedMatrix::from_rows(p.level, &b, k, n), &mut c);
-    } else {
-        product_transposed(p.level, &a, &b, k, m, n, &mut c);
+    match kernel {
+        "product" => product(p.level, &a, m, &PackedMatrix::from_rows(p.level, &b, k, n), &mut c),
+        "product_by_transpose" => {
+            product_by_transpose(p.level, &a, m, &PackedMatrix::from_rows(p.level, &b, n, k), &mut c);
+        }
+        _ => product_transposed(p.level, &a, &b, k, m, n, &mut c),
     }
     p.output("c", c);
     Ok(())

@@ -1,57 +1,15 @@
 //! Backward of one decoder block, generic over what learns: its LoRA pairs, all its own parameters, or both.
 
 use kolm_runtime::kernel::{self, Level, RopeTable};
-use kolm_runtime::model::{Block, BlockActivations, DecoderConfig, LoraBlock, MatrixSource, ModelError, Target};
+use kolm_runtime::model::{Block, BlockActivations, DecoderConfig, LoraBlock, Target};
 
 use super::activation::silu_multiply_backward;
 use super::attention::{AttentionShape, attention_backward};
-use super::linear::{BackwardPair, BackwardWeight, bias_gradient, weight_gradient};
+use super::linear::{argument_gradient, bias_gradient, pair_gradient, weight_gradient};
 use super::norm::rms_norm_backward;
 use crate::train::parameters::Layout;
 use crate::train::record::{OUTPUT_GRADIENT, PARAMETER_GRADIENT, Recorder};
 use std::ops::Range;
-
-/// A block's weights, packed for the backward pass; by [`Target`]'s place.
-pub(crate) struct BackwardBlock {
-    weights: [BackwardWeight; 7],
-}
-
-impl BackwardBlock {
-    /// Packs the weights that `get` gives by path inside the block and shape, as `Block::from_tensors` asks for them.
-    pub(crate) fn from_tensors(
-        level: Level,
-        config: &DecoderConfig,
-        get: &mut MatrixSource<'_>,
-    ) -> Result<Self, ModelError> {
-        let mut weights = Vec::with_capacity(7);
-        for target in Target::ALL {
-            let (inputs, outputs) = target.features(config);
-            let weight = get(&format!("{}.weight", target.module()), &[outputs, inputs])?;
-            weights.push(BackwardWeight::of_matrix(level, &weight, outputs, inputs));
-        }
-        let Ok(weights) = <[BackwardWeight; 7]>::try_from(weights) else { unreachable!("one weight per target") };
-        Ok(Self { weights })
-    }
-}
-
-/// A block's LoRA pairs, packed both ways.
-pub(crate) struct LoraLayer {
-    /// For the forward pass.
-    pub(crate) forward: LoraBlock,
-    /// For the backward pass, by [`Target`]'s place.
-    pub(crate) backward: [Option<BackwardPair>; 7],
-}
-
-impl LoraLayer {
-    /// Packs the pairs of `forward` for the backward pass too.
-    pub(crate) fn new(level: Level, forward: LoraBlock) -> Self {
-        let backward = Target::ALL.map(|target| {
-            let pair = forward.get(target)?;
-            Some(BackwardPair::new(level, &pair.raw_a, &pair.raw_b, pair.rank, pair.out_features, pair.in_features))
-        });
-        Self { forward, backward }
-    }
-}
 
 /// Where each gradient of a block lies in the block's flat vector; `None` where it is frozen.
 #[derive(Clone, Debug, Default)]
@@ -85,12 +43,10 @@ pub(crate) struct BlockBackward<'a> {
     pub(crate) config: &'a DecoderConfig,
     /// Rotary table.
     pub(crate) rope: &'a RopeTable,
-    /// The block itself, for its norms.
+    /// The block itself.
     pub(crate) block: &'a Block,
-    /// Its weights, packed for this pass.
-    pub(crate) weights: &'a BackwardBlock,
     /// Its LoRA pairs.
-    pub(crate) lora: Option<&'a LoraLayer>,
+    pub(crate) lora: Option<&'a LoraBlock>,
     /// What learns.
     pub(crate) places: &'a Places,
     /// What the forward pass computed.
@@ -193,15 +149,14 @@ impl BlockBackward<'_> {
         if let Some(range) = self.places.biases[place].clone() {
             bias_gradient(level, gradient, &mut flat[range]);
         }
-        let mut out = wants_input.then(|| self.weights.weights[place].apply(level, gradient));
+        let mut out = wants_input.then(|| argument_gradient(level, gradient, &self.block.linear(target).weight));
         if let Some(lora) = self.lora
-            && let (Some(pair), Some((a, b))) = (&lora.backward[place], self.places.pairs[place].clone())
+            && let (Some(pair), Some((a, b))) = (lora.get(target), self.places.pairs[place].clone())
         {
             let (before, after) = flat.split_at_mut(b.start);
             let low = &self.saved.low[place];
-            let scaling = lora.forward.scaling;
-            let share =
-                pair.apply(level, scaling, x, low, gradient, &mut before[a], &mut after[..b.len()], wants_input);
+            let (a, b) = (&mut before[a], &mut after[..b.len()]);
+            let share = pair_gradient(level, pair, lora.scaling, x, low, gradient, a, b, wants_input);
             if let (Some(out), Some(share)) = (out.as_mut(), share) {
                 kernel::add(level, out, &share);
             }

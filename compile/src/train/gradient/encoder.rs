@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use kolm_runtime::kernel::{self, Level};
-use kolm_runtime::model::{EncoderActivations, EncoderBlock, EncoderConfig, ModelError};
+use kolm_runtime::model::{EncoderActivations, EncoderBlock, EncoderConfig, Linear};
 
 use super::activation::gelu_backward;
 use super::attention::{AttentionShape, attention_backward};
-use super::linear::{BackwardWeight, bias_gradient, weight_gradient};
+use super::linear::{argument_gradient, bias_gradient, weight_gradient};
 use super::norm::layer_norm_backward;
 use crate::train::parameters::Layout;
 
@@ -54,26 +54,14 @@ pub(crate) fn encoder_block_tensors(config: &EncoderConfig) -> Vec<(String, Vec<
     tensors
 }
 
-/// A block's weights, packed for the backward pass.
-pub(crate) struct BackwardEncoderBlock {
-    weights: [BackwardWeight; 6],
-}
-
-impl BackwardEncoderBlock {
-    /// Packs the weights that `get` gives by path inside the block.
-    pub(crate) fn from_tensors(
-        level: Level,
-        config: &EncoderConfig,
-        get: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, ModelError>,
-    ) -> Result<Self, ModelError> {
-        let mut weights = Vec::with_capacity(MODULES.len());
-        for (module, name) in MODULES {
-            let (inputs, outputs) = features(config, module);
-            let weight = get(&format!("{name}.weight"), &[outputs, inputs])?;
-            weights.push(BackwardWeight::new(level, &weight, outputs, inputs));
-        }
-        let Ok(weights) = <[BackwardWeight; 6]>::try_from(weights) else { unreachable!("one weight per module") };
-        Ok(Self { weights })
+fn linear(block: &EncoderBlock, module: Module) -> &Linear {
+    match module {
+        Module::Query => &block.q,
+        Module::Key => &block.k,
+        Module::Value => &block.v,
+        Module::Output => &block.o,
+        Module::Up => &block.up,
+        Module::Down => &block.down,
     }
 }
 
@@ -112,10 +100,8 @@ pub(crate) struct EncoderBlockBackward<'a> {
     pub(crate) level: Level,
     /// Shape of the model.
     pub(crate) config: &'a EncoderConfig,
-    /// The block itself, for its norms.
+    /// The block itself.
     pub(crate) block: &'a EncoderBlock,
-    /// Its weights, packed for this pass.
-    pub(crate) weights: &'a BackwardEncoderBlock,
     /// Places in the flat vector.
     pub(crate) places: &'a EncoderPlaces,
     /// What the forward pass computed, text by text.
@@ -177,7 +163,7 @@ impl EncoderBlockBackward<'_> {
         let (weight, bias) = self.places.linears[module as usize].clone();
         weight_gradient(self.level, gradient, x, outputs, inputs, &mut flat[weight]);
         bias_gradient(self.level, gradient, &mut flat[bias]);
-        self.weights.weights[module as usize].apply(self.level, gradient)
+        argument_gradient(self.level, gradient, &linear(self.block, module).weight)
     }
 }
 

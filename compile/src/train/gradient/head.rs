@@ -5,7 +5,7 @@
 use kolm_runtime::kernel::{self, Level};
 use kolm_runtime::model::Decoder;
 
-use super::linear::{BackwardWeight, weight_gradient};
+use super::linear::{argument_gradient, weight_gradient};
 use super::norm::rms_norm_backward;
 use crate::train::record::Recorder;
 use crate::train::settings::Example;
@@ -24,7 +24,6 @@ pub(crate) struct HeadGradient {
 pub(crate) fn head(
     level: Level,
     decoder: &Decoder,
-    weight: &BackwardWeight,
     hidden: &[f32],
     example: &Example,
     learns: bool,
@@ -65,7 +64,7 @@ pub(crate) fn head(
             losses.push(loss);
         }
         note("softmax(logits) - target", "gradient of logits", &logits_gradient, vocabulary);
-        let normed_gradient = weight.apply(level, &logits_gradient);
+        let normed_gradient = argument_gradient(level, &logits_gradient, &decoder.head);
         note("lm_head, backward", "gradient of normed", &normed_gradient, width);
         let mut norm_gradient = None;
         if let Some((norm, head)) = &mut out.learned {

@@ -4,66 +4,34 @@
 //! `e = u B`, `d A = eᵀ x`, and `e A` is added to `d x`. Every product follows rule 2; those of dW, dA and dB run over the tokens.
 
 use kolm_runtime::kernel::{self, Fma, Level, PackedMatrix, Vectorized};
-use kolm_runtime::model::Matrix;
+use kolm_runtime::model::LoraPair;
 
-/// A weight `[out, in]`, packed for `d W`.
-pub(crate) struct BackwardWeight {
-    packed: PackedMatrix,
+/// `d W`: from the gradient of a layer's result `[T, out]` to that of its argument `[T, in]`; `weight` is what the forward pass reads.
+pub(crate) fn argument_gradient(level: Level, gradient: &[f32], weight: &PackedMatrix) -> Vec<f32> {
+    let tokens = gradient.len() / weight.n();
+    let mut out = vec![0.0; tokens * weight.k()];
+    kernel::product_by_transpose(level, gradient, tokens, weight, &mut out);
+    out
 }
 
-impl BackwardWeight {
-    /// Packs a weight `[outputs, inputs]`.
-    pub(crate) fn new(level: Level, weight: &[f32], outputs: usize, inputs: usize) -> Self {
-        Self { packed: PackedMatrix::frozen_from_rows(level, weight, outputs, inputs) }
-    }
-
-    /// Packs a frozen base's weight `[outputs, inputs]` as it is stored.
-    pub(crate) fn of_matrix(level: Level, weight: &Matrix, outputs: usize, inputs: usize) -> Self {
-        Self { packed: weight.pack_transposed(level, outputs, inputs) }
-    }
-
-    /// `d W`: from the gradient of the result `[T, out]` to that of the argument `[T, in]`.
-    pub(crate) fn apply(&self, level: Level, gradient: &[f32]) -> Vec<f32> {
-        let tokens = gradient.len() / self.packed.k();
-        let mut out = vec![0.0; tokens * self.packed.n()];
-        kernel::product(level, gradient, tokens, &self.packed, &mut out);
-        out
-    }
-}
-
-/// A LoRA pair, packed for the backward pass.
-pub(crate) struct BackwardPair {
-    /// `A` `[rank, in]`.
-    pub(crate) a: BackwardWeight,
-    /// `B` `[out, rank]`.
-    pub(crate) b: BackwardWeight,
-}
-
-impl BackwardPair {
-    /// Packs `a` `[rank, inputs]` and `b` `[outputs, rank]`.
-    pub(crate) fn new(level: Level, a: &[f32], b: &[f32], rank: usize, outputs: usize, inputs: usize) -> Self {
-        Self { a: BackwardWeight::new(level, a, rank, inputs), b: BackwardWeight::new(level, b, outputs, rank) }
-    }
-
-    /// Writes the gradients of `A` and `B`; gives `e A`, the pair's share of the argument's gradient, when `wants_input`.
-    pub(crate) fn apply(
-        &self,
-        level: Level,
-        scaling: f32,
-        x: &[f32],
-        hidden: &[f32],
-        gradient: &[f32],
-        a_gradient: &mut [f32],
-        b_gradient: &mut [f32],
-        wants_input: bool,
-    ) -> Option<Vec<f32>> {
-        let mut scaled = gradient.to_vec();
-        level.vectorize(Scale { values: &mut scaled, factor: scaling });
-        weight_gradient(level, &scaled, hidden, self.b.packed.k(), self.b.packed.n(), b_gradient);
-        let e = self.b.apply(level, &scaled);
-        weight_gradient(level, &e, x, self.a.packed.k(), self.a.packed.n(), a_gradient);
-        wants_input.then(|| self.a.apply(level, &e))
-    }
+/// Writes the gradients of a LoRA pair's `A` and `B`; gives `e A`, the pair's share of the argument's gradient, when `wants_input`.
+pub(crate) fn pair_gradient(
+    level: Level,
+    pair: &LoraPair,
+    scaling: f32,
+    x: &[f32],
+    low: &[f32],
+    gradient: &[f32],
+    a_gradient: &mut [f32],
+    b_gradient: &mut [f32],
+    wants_input: bool,
+) -> Option<Vec<f32>> {
+    let mut scaled = gradient.to_vec();
+    level.vectorize(Scale { values: &mut scaled, factor: scaling });
+    weight_gradient(level, &scaled, low, pair.out_features, pair.rank, b_gradient);
+    let e = argument_gradient(level, &scaled, &pair.b);
+    weight_gradient(level, &e, x, pair.rank, pair.in_features, a_gradient);
+    wants_input.then(|| argument_gradient(level, &e, &pair.a))
 }
 
 /// `dᵀ x` into `out` `[outputs, inputs]`.

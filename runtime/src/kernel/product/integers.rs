@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use super::BLOCK;
-use super::storage::{F32Rows, RightBlocks, RightSums};
+use super::storage::{Across, F32Rows, RightBlocks, RightSums, transpose};
 use super::tile::{Sink, land};
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
@@ -19,21 +19,16 @@ use crate::kernel::quantized::{IntegerBits, QuantizedRows};
 pub(super) struct IntegerPanels {
     bits: IntegerBits,
     k: usize,
-    layout: Layout,
+    group: usize,
+    /// Whether every scale can be divided by what makes integers larger without loss.
+    simple: bool,
+    /// For two panels and one group along k at a time both panels' scales, then their integers: one stream from end to end for whoever
+    /// passes two panels side by side.
     words: Vec<u32>,
 }
 
-#[derive(Clone, Debug)]
-enum Layout {
-    /// One scale for `group` successive k of a column. For two panels and one group at a time, `words` holds both panels' scales, then
-    /// their integers: one stream from end to end for whoever passes two panels side by side.
-    Along { group: usize, simple: bool },
-    /// One scale for `run` successive columns of a k: `words` holds the integers, two panels at a time, `scales` is `[panel, k, C / run]`.
-    Across { run: usize, scales: Vec<f32> },
-}
-
 impl IntegerPanels {
-    /// Panels of the transpose of `rows` `[N, K]`, groups along k.
+    /// Panels of the transpose of `rows` `[N, K]`.
     pub(super) fn of_columns(level: Level, rows: &QuantizedRows) -> Self {
         let (columns, k, group) = (level.panel_columns(), rows.columns, rows.group);
         // Four rows of integers stand together, and a block of k begins with a group.
@@ -52,43 +47,12 @@ impl IntegerPanels {
             }
         });
         let simple = rows.scales.iter().all(|scale| *scale == 0.0 || scale.abs() >= LEAST_SIMPLE);
-        Self { bits: rows.bits, k, layout: Layout::Along { group, simple }, words }
-    }
-
-    /// Panels of `rows` `[K, N]`, groups along the columns.
-    pub(super) fn of_rows(level: Level, rows: &QuantizedRows) -> Self {
-        let (columns, k, n) = (level.panel_columns(), rows.rows, rows.columns);
-        let run = rows.group.min(columns);
-        let (panels, runs) = (n.div_ceil(columns), columns / run);
-        let data = pair_words(rows.bits, columns, k);
-        let mut words = vec![0; panels.div_ceil(2) * data];
-        words.par_chunks_mut(data.max(1)).enumerate().for_each(|(pair, words)| {
-            let first = 2 * columns * pair;
-            for at in 0..k {
-                for column in 0..(2 * columns).min(n - first) {
-                    put(rows.bits, columns, words, at, column, rows.integer(at, first + column));
-                }
-            }
-        });
-        let mut scales = vec![0.0; panels * k * runs];
-        scales.par_chunks_mut((k * runs).max(1)).enumerate().for_each(|(panel, scales)| {
-            let first = panel * columns;
-            for (at, scales) in scales.chunks_exact_mut(runs).enumerate() {
-                for (part, scale) in scales.iter_mut().enumerate().take(columns.min(n - first).div_ceil(run)) {
-                    *scale = rows.scales[at * (n / rows.group) + (first + part * run) / rows.group];
-                }
-            }
-        });
-        Self { bits: rows.bits, k, layout: Layout::Across { run, scales }, words }
+        Self { bits: rows.bits, k, group, simple, words }
     }
 
     /// Bytes held.
     pub(super) fn len_bytes(&self) -> usize {
-        let scales = match &self.layout {
-            Layout::Along { .. } => 0,
-            Layout::Across { scales, .. } => scales.len(),
-        };
-        4 * (self.words.len() + scales)
+        size_of_val(self.words.as_slice())
     }
 
     /// Width of the integers.
@@ -96,99 +60,59 @@ impl IntegerPanels {
         self.bits
     }
 
-    /// Bytes that the transpose of these panels, `width` wide and of `n` columns in all, would hold.
-    pub(super) fn transposed_len_bytes(&self, width: usize, n: usize) -> usize {
-        match &self.layout {
-            Layout::Along { group, .. } => {
-                let runs = width / group.min(&width);
-                4 * (self.k.div_ceil(2 * width) * pair_words(self.bits, width, n) + self.k.div_ceil(width) * n * runs)
-            }
-            Layout::Across { run, .. } => {
-                4 * self.k.div_ceil(2 * width) * (n / run) * (2 * width + pair_words(self.bits, width, *run))
-            }
-        }
-    }
-
     /// The values of one column, of panels `width` columns wide.
     pub(super) fn column(&self, width: usize, column: usize) -> Vec<f32> {
-        let value = |k: usize| match &self.layout {
-            Layout::Along { group, .. } => {
-                let (scales, integers) = self.unit(width, *group, column / (2 * width), k / group);
-                let column = column % (2 * width);
-                f32::from_bits(scales[column]) * integer(self.bits, width, integers, k % group, column)
-            }
-            Layout::Across { run, scales } => {
-                let integers = self.pair(width, column / (2 * width));
-                let scale = scales[(column / width * self.k + k) * (width / run) + column % width / run];
-                scale * integer(self.bits, width, integers, k, column % (2 * width))
-            }
+        let value = |k: usize| {
+            let (scales, integers) = self.unit(width, column / (2 * width), k / self.group);
+            let column = column % (2 * width);
+            f32::from_bits(scales[column]) * integer(self.bits, width, integers, k % self.group, column)
         };
         (0..self.k).map(value).collect()
     }
 
-    /// The scales and the integers of two panels and one group, in panels whose scales lie along k.
+    /// The scales and the integers of two panels and one group.
     #[inline(always)]
-    fn unit(&self, columns: usize, group: usize, pair: usize, g: usize) -> (&[u32], &[u32]) {
-        let unit = 2 * columns + pair_words(self.bits, columns, group);
-        self.words[(pair * (self.k / group) + g) * unit..][..unit].split_at(2 * columns)
+    fn unit(&self, columns: usize, pair: usize, g: usize) -> (&[u32], &[u32]) {
+        let unit = 2 * columns + pair_words(self.bits, columns, self.group);
+        self.words[(pair * (self.k / self.group) + g) * unit..][..unit].split_at(2 * columns)
     }
 
-    /// The integers of two panels, in panels whose scales lie across.
-    #[inline(always)]
-    fn pair(&self, columns: usize, pair: usize) -> &[u32] {
-        let data = pair_words(self.bits, columns, self.k);
-        &self.words[pair * data..][..data]
-    }
-
-    /// Whether few rows can pass the panels as they are: one scale then serves a column for many k.
-    pub(super) fn along(&self) -> bool {
+    /// Whether few rows can pass the panels as they are.
+    pub(super) fn simple(&self) -> bool {
         #[cfg(feature = "planted")]
         if crate::kernel::planted(crate::kernel::Plant::ProductOrder) {
             return false; // the planted order is in the common inner loop
         }
-        matches!(self.layout, Layout::Along { simple: true, .. })
+        self.simple
     }
 
-    /// The values of the rows `k..k + out.len()` of one panel, `k` a multiple of a block.
+    /// The values of the rows `k..k + out.len()` of one panel, `k` a multiple of four.
     #[inline(always)]
     fn widen<L: Lanes, I: Form<L>, const C: usize>(&self, lanes: L, panel: usize, k: usize, out: &mut [[f32; C]]) {
-        let side = panel % 2;
-        match &self.layout {
-            Layout::Along { group, simple } => {
-                for (g, out) in out.chunks_mut(*group).enumerate() {
-                    let (scales, integers) = self.unit(C, *group, panel / 2, k / group + g);
-                    let scales = &L::words(scales)[2 * side..];
-                    let scales = lanes.floats(scales[0], scales[1]);
-                    let down = scaled(lanes, scales, [lanes.splat(1.0 / I::LARGER); 2]);
-                    for (out, four) in out.chunks_mut(4).zip(I::fours(integers)) {
-                        for (row, out) in out.iter_mut().enumerate() {
-                            let x = if *simple {
-                                scaled(lanes, I::large_integers(lanes, four, side, row), down)
-                            } else {
-                                scaled(lanes, I::integers(lanes, four, side, row), scales)
-                            };
-                            store(lanes, x, out);
-                        }
-                    }
-                }
-            }
-            Layout::Across { run, scales } => {
-                let runs = C / run;
-                let fours = &I::fours(self.pair(C, panel / 2))[k / 4..];
-                let scales = scales[(panel * self.k + k) * runs..].chunks_exact(runs);
-                for (row, (out, scales)) in out.iter_mut().zip(scales).enumerate() {
-                    let mut wide = [0.0; C];
-                    for (wide, scale) in wide.chunks_exact_mut(*run).zip(scales) {
-                        wide.fill(*scale);
-                    }
-                    let scales = [lanes.load(&wide), lanes.load(&wide[L::WIDTH..])];
-                    store(lanes, scaled(lanes, I::integers(lanes, &fours[row / 4], side, row % 4), scales), out);
+        let (side, mut k, mut out) = (panel % 2, k, out);
+        while !out.is_empty() {
+            let (g, within) = (k / self.group, k % self.group);
+            let (here, rest) = out.split_at_mut(out.len().min(self.group - within));
+            k += here.len();
+            out = rest;
+            let (scales, integers) = self.unit(C, panel / 2, g);
+            let scales = &L::words(scales)[2 * side..];
+            let scales = [lanes.with_bits(scales[0]), lanes.with_bits(scales[1])];
+            let down = scaled(lanes, scales, [lanes.splat(1.0 / I::LARGER); 2]);
+            for (out, four) in here.chunks_mut(4).zip(&I::fours(integers)[within / 4..]) {
+                for (row, out) in out.iter_mut().enumerate() {
+                    let x = if self.simple {
+                        scaled(lanes, I::large_integers(lanes, four, side, row), down)
+                    } else {
+                        scaled(lanes, I::integers(lanes, four, side, row), scales)
+                    };
+                    store(lanes, x, out);
                 }
             }
         }
     }
 
-    /// Chains `R` rows over one block of `P` panels whose scales lie along k, each value made in registers where it is used.
+    /// Chains `R` rows over one block of `P` panels, each value made in registers where it is used.
     #[allow(clippy::needless_range_loop)] // rows, panels and vectors index several arrays at once
     #[inline(always)]
     fn tile<L: Lanes, I: Form<L>, S: Sink, const R: usize, const C: usize, const P: usize>(
@@ -199,20 +123,20 @@ impl IntegerPanels {
         k: usize,
         mut sink: S,
     ) {
-        let Layout::Along { group, .. } = self.layout else { unreachable!("only panels that are `along` come here") };
         let mut sums = [[[lanes.splat(0.0); 2]; P]; R];
         let down = lanes.splat(1.0 / I::LARGER);
         // Two panels are a pair; one may be either of it.
         let first = if P == 2 { 0 } else { panel % 2 };
-        for (g, a) in a.chunks_exact(group).enumerate() {
-            let (words, integers) = self.unit(C, group, panel / 2, k / group + g);
+        for (g, a) in a.chunks_exact(self.group).enumerate() {
+            let (words, integers) = self.unit(C, panel / 2, k / self.group + g);
             let mut ahead = integers.as_ptr().wrapping_add(AHEAD);
             let words = &L::words(words)[..4];
             let mut scales = [[down; 2]; P];
             for p in 0..P {
                 let at = 2 * (first + p);
                 // No closures in here: one that is not inlined leaves the level's context.
-                scales[p] = scaled(lanes, lanes.floats(words[at], words[at + 1]), [down; 2]);
+                let wide = [lanes.with_bits(words[at]), lanes.with_bits(words[at + 1])];
+                scales[p] = scaled(lanes, wide, [down; 2]);
             }
             for (a, four) in a.as_chunks::<4>().0.iter().zip(I::fours(integers)) {
                 for (row, a) in a.iter().enumerate() {
@@ -252,6 +176,33 @@ impl<L: Lanes> RightBlocks<L> for &IntegerPanels {
         match self.bits {
             IntegerBits::Eight => self.widen::<L, Bytes, C>(lanes, panel, k, out),
             IntegerBits::Four => self.widen::<L, Nibbles, C>(lanes, panel, k, out),
+        }
+        F32Rows(&L::vectors(room).as_chunks().0[..len])
+    }
+}
+
+impl<L: Lanes> RightBlocks<L> for Across<&IntegerPanels> {
+    #[inline(always)]
+    fn block<'r, const C: usize>(
+        self,
+        lanes: L,
+        panel: usize,
+        k: usize,
+        len: usize,
+        room: &'r mut [f32],
+    ) -> F32Rows<'r, L>
+    where
+        Self: 'r,
+    {
+        let from = panel * C;
+        let count = C.min(self.0.k - from);
+        let mut values = [[0.0; C]; C];
+        for (i, out) in room.chunks_exact_mut(C * C).enumerate().take(len.div_ceil(C)) {
+            match self.0.bits {
+                IntegerBits::Eight => self.0.widen::<L, Bytes, C>(lanes, k / C + i, from, &mut values[..count]),
+                IntegerBits::Four => self.0.widen::<L, Nibbles, C>(lanes, k / C + i, from, &mut values[..count]),
+            }
+            transpose(lanes, F32Rows::<L>(L::vectors(values.as_flattened()).as_chunks().0), count, out);
         }
         F32Rows(&L::vectors(room).as_chunks().0[..len])
     }

@@ -15,7 +15,7 @@ use super::fma::Fma;
 use super::level::{Level, Vectorized};
 use super::reduce::LANES;
 use super::spread::worthwhile;
-use run::Task;
+use run::{CHUNK_ROWS, Task};
 pub use storage::PackedMatrix;
 pub(crate) use tile::tile_strided;
 
@@ -31,6 +31,18 @@ pub fn product(level: Level, a: &[f32], m: usize, b: &PackedMatrix, c: &mut [f32
     products(level, a, m, vec![(b, c)]);
 }
 
+/// Computes C = A Bᵀ: `a` is `[M, K]`, `b` holds `[N, K]`, `c` is `[M, N]`. The backward pass of a linear layer needs it of the weight
+/// that the forward pass packed.
+///
+/// # Panics
+///
+/// As [`product`].
+pub fn product_by_transpose(level: Level, a: &[f32], m: usize, b: &PackedMatrix, c: &mut [f32]) {
+    assert_eq!(a.len(), m * b.n(), "left side of a product by a transpose [{m}, {}]", b.n());
+    let left = Left { values: a, stride: b.n(), transposed: false };
+    multiply(level, left, m, vec![(Right { matrix: b, across: true }, c)]);
+}
+
 /// Computes several products of the same left side, as if one after the other: fewer hand-overs where each is small.
 ///
 /// # Panics
@@ -41,6 +53,7 @@ pub fn products(level: Level, a: &[f32], m: usize, right: Vec<(&PackedMatrix, &m
         assert_eq!(a.len(), m * b.k(), "left side of a product [{m}, {}]", b.k());
     }
     let stride = right.first().map_or(0, |(b, _)| b.k());
+    let right = right.into_iter().map(|(matrix, c)| (Right { matrix, across: false }, c)).collect();
     multiply(level, Left { values: a, stride, transposed: false }, m, right);
 }
 
@@ -52,7 +65,7 @@ pub fn products(level: Level, a: &[f32], m: usize, right: Vec<(&PackedMatrix, &m
 pub fn product_transposed(level: Level, a: &[f32], b: &[f32], k: usize, m: usize, n: usize, c: &mut [f32]) {
     assert_eq!(a.len(), k * m, "left side of a transposed product [{k}, {m}]");
     let b = PackedMatrix::from_rows(level, b, k, n);
-    multiply(level, Left { values: a, stride: m, transposed: true }, m, vec![(&b, c)]);
+    multiply(level, Left { values: a, stride: m, transposed: true }, m, vec![(Right { matrix: &b, across: false }, c)]);
 }
 
 /// Computes one output row of the product contract, `out[j] = Σ_k c_k row_k[j]`: `c_k` is every `stride_c`-th coefficient, `row_k`
@@ -80,19 +93,43 @@ struct Left<'a> {
     transposed: bool,
 }
 
-fn multiply(level: Level, a: Left<'_>, m: usize, right: Vec<(&PackedMatrix, &mut [f32])>) {
-    let work = |b: &PackedMatrix| m.saturating_mul(b.panel_count() * level.panel_columns()).saturating_mul(b.k());
-    let spread = worthwhile(right.iter().map(|(b, _)| work(b)).sum(), PARALLEL_WORK);
+/// The right side of a product: a packed matrix, or its transpose where `across`.
+#[derive(Clone, Copy)]
+struct Right<'a> {
+    matrix: &'a PackedMatrix,
+    across: bool,
+}
+
+impl Right<'_> {
+    /// Length of the chains.
+    fn depth(&self) -> usize {
+        if self.across { self.matrix.n() } else { self.matrix.k() }
+    }
+
+    /// Columns of the product.
+    fn columns(&self) -> usize {
+        if self.across { self.matrix.k() } else { self.matrix.n() }
+    }
+
+    /// Columns of the product in panels of the level's width.
+    fn panel_count(&self) -> usize {
+        self.columns().div_ceil(self.matrix.level().panel_columns())
+    }
+}
+
+fn multiply(level: Level, a: Left<'_>, m: usize, right: Vec<(Right<'_>, &mut [f32])>) {
+    let work = |b: Right<'_>| m.saturating_mul(b.panel_count() * level.panel_columns()).saturating_mul(b.depth());
+    let spread = worthwhile(right.iter().map(|(b, _)| work(*b)).sum(), PARALLEL_WORK);
     let mut tasks = Vec::new();
     for (b, c) in right {
-        assert_eq!(level, b.level(), "level of a packed matrix");
-        assert_eq!(c.len(), m * b.n(), "output of a product [{m}, {}]", b.n());
-        if b.k() == 0 || c.is_empty() {
+        assert_eq!(level, b.matrix.level(), "level of a packed matrix");
+        assert_eq!(c.len(), m * b.columns(), "output of a product [{m}, {}]", b.columns());
+        if b.depth() == 0 || c.is_empty() {
             c.fill(0.0);
             continue;
         }
-        let (row_groups, column_groups) = if spread { grid(m, b.panel_count(), work(b)) } else { (1, 1) };
-        cut(level, a, m, b, c, (row_groups, column_groups), &mut tasks);
+        let groups = if spread { grid(m, b, work(b)) } else { (1, 1) };
+        cut(level, a, m, b, c, groups, &mut tasks);
     }
     if spread {
         tasks.into_par_iter().with_max_len(1).for_each(|task| task.compute(level));
@@ -106,22 +143,22 @@ fn cut<'a>(
     level: Level,
     a: Left<'a>,
     m: usize,
-    b: &'a PackedMatrix,
+    b: Right<'a>,
     c: &'a mut [f32],
     (row_groups, column_groups): (usize, usize),
     tasks: &mut Vec<Task<'a>>,
 ) {
-    let panels = b.panel_count();
+    let (panels, columns) = (b.panel_count(), b.columns());
     let rows = m.div_ceil(row_groups).next_multiple_of(level.tile_rows()).min(m);
     // Even: integers lie by pairs of panels.
     let panels_each = panels.div_ceil(column_groups).next_multiple_of(2);
     let width = panels_each * level.panel_columns();
-    for (group, c) in c.chunks_mut(rows * b.n()).enumerate() {
+    for (group, c) in c.chunks_mut(rows * columns).enumerate() {
         let from = tasks.len();
         for first_panel in (0..panels).step_by(panels_each) {
             tasks.push(Task { a, first_row: group * rows, b, first_panel, out: Vec::with_capacity(rows) });
         }
-        for row in c.chunks_exact_mut(b.n()) {
+        for row in c.chunks_exact_mut(columns) {
             for (task, part) in tasks[from..].iter_mut().zip(row.chunks_mut(width)) {
                 task.out.push(part);
             }
@@ -130,10 +167,13 @@ fn cut<'a>(
 }
 
 /// Chooses into how many groups of rows and of columns a product of so many multiplications is cut.
-fn grid(m: usize, panels: usize, work: usize) -> (usize, usize) {
+fn grid(m: usize, b: Right<'_>, work: usize) -> (usize, usize) {
     let threads = rayon::current_num_threads();
-    let tasks = (work / (PARALLEL_WORK / 2)).clamp(1, threads * 2);
-    let row_groups = (m / TASK_ROWS).clamp(1, tasks);
+    let tasks = (work / (PARALLEL_WORK / 2)).clamp(1, if b.across { threads } else { threads * 2 });
+    let panels = b.panel_count();
+    // Each chunk of rows transposes what it reads of the right side: then columns are cut first.
+    let row_groups = if b.across { (m / CHUNK_ROWS).max(tasks / panels) } else { m / TASK_ROWS };
+    let row_groups = row_groups.clamp(1, tasks);
     (row_groups, tasks.div_ceil(row_groups).clamp(1, panels))
 }
 

@@ -6,9 +6,9 @@
 //! shows: each output adds its blocks in ascending order.
 
 use super::integers::IntegerPanels;
-use super::storage::{F32Rows, PackedMatrix, RightBlocks, RightRows, RightSums, Rows, Visitor};
+use super::storage::{Across, F32Rows, RightBlocks, RightRows, RightSums, Rows, Visitor};
 use super::tile::{Place, tile};
-use super::{BLOCK, Left};
+use super::{BLOCK, Left, Right};
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::{Level, WithLanes};
 
@@ -16,7 +16,7 @@ use crate::kernel::level::{Level, WithLanes};
 pub(super) struct Task<'a> {
     pub(super) a: Left<'a>,
     pub(super) first_row: usize,
-    pub(super) b: &'a PackedMatrix,
+    pub(super) b: Right<'a>,
     pub(super) first_panel: usize,
     pub(super) out: Vec<&'a mut [f32]>,
 }
@@ -50,8 +50,8 @@ impl WithLanes for Run<'_> {
 
     #[inline(always)]
     fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) {
-        let b = self.task.b;
-        b.visit(Shape::<L, ROWS, COLUMNS> { run: self, lanes });
+        let matrix = self.task.b.matrix;
+        matrix.visit(Shape::<L, ROWS, COLUMNS> { run: self, lanes });
     }
 }
 
@@ -67,6 +67,9 @@ impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<'_,
         Rows<B>: RightBlocks<L>,
     {
         let Shape { run, lanes } = self;
+        if run.task.b.across {
+            return many::<L, _, ROWS, COLUMNS>(lanes, run, Across(b));
+        }
         match run.task.out.len() {
             1 => few::<L, _, 1, COLUMNS, 4>(lanes, run, b),
             2 => few::<L, _, 2, COLUMNS, 2>(lanes, run, b),
@@ -78,10 +81,13 @@ impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<'_,
     #[inline(always)]
     fn integers(self, b: &IntegerPanels) {
         let Shape { run, lanes } = self;
+        if run.task.b.across {
+            return many::<L, _, ROWS, COLUMNS>(lanes, run, Across(b));
+        }
         match run.task.out.len() {
-            1 if b.along() => few::<L, _, 1, COLUMNS, 2>(lanes, run, b),
-            2 if b.along() => few::<L, _, 2, COLUMNS, 2>(lanes, run, b),
-            3 if b.along() => few::<L, _, 3, COLUMNS, 1>(lanes, run, b),
+            1 if b.simple() => few::<L, _, 1, COLUMNS, 2>(lanes, run, b),
+            2 if b.simple() => few::<L, _, 2, COLUMNS, 2>(lanes, run, b),
+            3 if b.simple() => few::<L, _, 3, COLUMNS, 1>(lanes, run, b),
             _ => many::<L, _, ROWS, COLUMNS>(lanes, run, b),
         }
     }
@@ -90,12 +96,12 @@ impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<'_,
 /// Multiplies `R` rows, `P` panels side by side.
 #[inline(always)]
 fn few<L: Lanes, B: RightSums<L>, const R: usize, const C: usize, const P: usize>(lanes: L, run: Run<'_>, b: B) {
-    let Run { task: Task { a, first_row, b: matrix, first_panel, mut out }, scratch } = run;
-    let depth = matrix.k();
+    let Run { task: Task { a, first_row, b: right, first_panel, mut out }, scratch } = run;
+    let depth = right.depth();
     let left = &mut scratch.left;
     left.resize(left.len().max(R * depth), 0.0);
     let left = &mut left[..R * depth];
-    pack_left::<R>(a, first_row, R, 0, left);
+    pack_left::<L, R>(lanes, a, first_row, R, 0, left);
     let (left, _) = left.as_chunks::<R>();
     let panels = out[0].len().div_ceil(C);
     let mut panel = 0;
@@ -133,9 +139,9 @@ fn few<L: Lanes, B: RightSums<L>, const R: usize, const C: usize, const P: usize
 /// Multiplies any number of rows, a chunk of rows and a group of panels at a time.
 #[inline(always)]
 fn many<L: Lanes, B: RightBlocks<L>, const R: usize, const C: usize>(lanes: L, run: Run<'_>, b: B) {
-    let Run { task: Task { a, first_row, b: matrix, first_panel, mut out }, scratch } = run;
+    let Run { task: Task { a, first_row, b: whole, first_panel, mut out }, scratch } = run;
     let Scratch { left, right } = scratch;
-    let depth = matrix.k();
+    let depth = whole.depth();
     let step = out.len().div_ceil(out.len().div_ceil(CHUNK_ROWS)).next_multiple_of(R);
     left.resize(left.len().max(step * depth), 0.0);
     right.resize(right.len().max(BLOCK * C), 0.0);
@@ -147,7 +153,7 @@ fn many<L: Lanes, B: RightBlocks<L>, const R: usize, const C: usize>(lanes: L, r
         let mut blocks = Vec::with_capacity(depth.div_ceil(BLOCK));
         for k in (0..depth).step_by(BLOCK) {
             let (block, rest) = packed.split_at_mut(rows * BLOCK.min(depth - k));
-            pack_left::<R>(a, first_row + chunk * step, out.len(), k, block);
+            pack_left::<L, R>(lanes, a, first_row + chunk * step, out.len(), k, block);
             blocks.push(&*block);
             packed = rest;
         }
@@ -218,32 +224,64 @@ fn settle<const R: usize, const C: usize, const P: usize>(
 
 /// Packs `rows` rows of the left side from `first` on, columns from `k` on, as panels `[depth, R]`; missing rows are zeros.
 #[inline(always)]
-fn pack_left<const R: usize>(a: Left<'_>, first: usize, rows: usize, k: usize, packed: &mut [f32]) {
+fn pack_left<L: Lanes, const R: usize>(lanes: L, a: Left<'_>, first: usize, rows: usize, k: usize, packed: &mut [f32]) {
     let depth = packed.len() / (rows.div_ceil(R) * R);
     for (panel, out) in packed.chunks_exact_mut(R * depth).enumerate() {
         let row = first + panel * R;
         let count = R.min(first + rows - row);
-        let (out, _) = out.as_chunks_mut::<R>();
-        if count < R {
-            out.fill([0.0; R]);
-        }
         if a.transposed {
+            let (out, _) = out.as_chunks_mut::<R>();
+            if count < R {
+                out.fill([0.0; R]);
+            }
             for (out, source) in out.iter_mut().zip(a.values[k * a.stride..].chunks(a.stride)) {
                 out[..count].copy_from_slice(&source[row..row + count]);
             }
         } else {
-            for r in 0..count {
-                let source = &a.values[(row + r) * a.stride + k..][..depth];
-                for (out, x) in out.iter_mut().zip(source) {
-                    out[r] = *x;
-                }
-            }
+            interleave::<L, R>(lanes, &a.values[row * a.stride + k..], a.stride, count, out);
         }
     }
 }
 
+/// Packs the first `count` rows of `rows`, `stride` apart, as `[depth, R]`; missing rows are zeros.
+#[inline(always)]
+fn interleave<L: Lanes, const R: usize>(lanes: L, rows: &[f32], stride: usize, count: usize, out: &mut [f32]) {
+    let depth = out.len() / R;
+    let whole = depth / L::WIDTH * L::WIDTH;
+    for from in (0..R).step_by(L::WIDTH) {
+        for k in (0..whole).step_by(L::WIDTH) {
+            let mut square = lanes.square(0.0);
+            for (r, row) in square.as_mut().iter_mut().enumerate().take(count.saturating_sub(from)) {
+                if from + r < R {
+                    *row = lanes.load(&rows[(from + r) * stride + k..]);
+                }
+            }
+            // A tile of fewer rows than a vector has lanes: what a vector writes beyond its own place, the next one writes over.
+            for (i, values) in lanes.transpose(square).as_ref().iter().enumerate() {
+                let place = &mut out[(k + i) * R + from..];
+                if place.len() >= L::WIDTH {
+                    lanes.store(*values, place);
+                } else {
+                    let mut last = [0.0; MOST_LANES];
+                    lanes.store(*values, &mut last);
+                    place.copy_from_slice(&last[..place.len()]);
+                }
+            }
+        }
+    }
+    let (rest, _) = out[whole * R..].as_chunks_mut::<R>();
+    rest.fill([0.0; R]);
+    for r in 0..count {
+        for (out, x) in rest.iter_mut().zip(&rows[r * stride + whole..][..depth - whole]) {
+            out[r] = *x;
+        }
+    }
+}
+
+/// Most lanes of a vector.
+const MOST_LANES: usize = 16;
 /// Rows taken at a time: 384 rows of one block are 384 KiB, within a core's second-level cache. With 192 a panel is fetched from afar
 /// twice as often (measured on one Zen 3 core at 1024 × 896 × 4864: 79 GFLOP/s, against 82).
-const CHUNK_ROWS: usize = 384;
+pub(super) const CHUNK_ROWS: usize = 384;
 /// Columns of C taken at a time: 384 rows of them are 192 KiB.
 const GROUP_COLUMNS: usize = 128;

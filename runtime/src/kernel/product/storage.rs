@@ -54,16 +54,6 @@ impl PackedMatrix {
         PackedMatrix::pack(level, k, n, false, |column, width, panel| from_columns(bt, n, column, width, panel))
     }
 
-    /// As [`PackedMatrix::from_rows`], for a matrix that stays: kept as bf16 where that loses nothing.
-    ///
-    /// # Panics
-    ///
-    /// Where the shape does not fit.
-    pub fn frozen_from_rows(level: Level, b: &[f32], k: usize, n: usize) -> PackedMatrix {
-        assert_eq!(b.len(), k * n, "right side of a product [{k}, {n}]");
-        PackedMatrix::pack(level, k, n, all_bf16(b), |column, width, panel| from_rows(b, n, column, width, panel))
-    }
-
     /// As [`PackedMatrix::from_columns`], for a matrix that stays: kept as bf16 where that loses nothing.
     ///
     /// # Panics
@@ -82,12 +72,6 @@ impl PackedMatrix {
     pub fn from_quantized_columns(level: Level, bt: &QuantizedRows) -> PackedMatrix {
         let panels = Panels::Integers(IntegerPanels::of_columns(level, bt));
         PackedMatrix { level, k: bt.columns, n: bt.rows, panels }
-    }
-
-    /// Packs `b` `[K, N]` and keeps it quantised.
-    pub fn from_quantized_rows(level: Level, b: &QuantizedRows) -> PackedMatrix {
-        let panels = Panels::Integers(IntegerPanels::of_rows(level, b));
-        PackedMatrix { level, k: b.rows, n: b.columns, panels }
     }
 
     fn pack(
@@ -151,17 +135,6 @@ impl PackedMatrix {
         }
     }
 
-    /// Bytes that the transpose of a frozen matrix would occupy, packed from the same weight.
-    pub fn transposed_len_bytes(&self) -> usize {
-        let width = self.level.panel_columns();
-        let values = self.k.div_ceil(width) * width * self.n;
-        match &self.panels {
-            Panels::F32(_) => 4 * values,
-            Panels::Bf16(_) => 2 * values,
-            Panels::Integers(integers) => integers.transposed_len_bytes(width, self.n),
-        }
-    }
-
     /// Copies out one column, `[K]`: a row of the weight that [`PackedMatrix::from_columns`] was given.
     ///
     /// # Panics
@@ -183,10 +156,6 @@ impl PackedMatrix {
             }
             Panels::Integers(integers) => integers.column(width, column),
         }
-    }
-
-    pub(super) fn panel_count(&self) -> usize {
-        self.n.div_ceil(self.level.panel_columns())
     }
 
     /// Hands the panels to `visitor` in the form they are kept in.
@@ -277,6 +246,44 @@ impl<L: Lanes> RightBlocks<L> for Rows<Bf16Rows<'_, L>> {
     }
 }
 
+/// The transpose of panels: each of its panels has `C` of their rows as its columns.
+#[derive(Clone, Copy)]
+pub(super) struct Across<B>(pub(super) B);
+
+impl<L: Lanes, B: RightRows<L>> RightBlocks<L> for Across<Rows<B>> {
+    #[inline(always)]
+    fn block<'r, const C: usize>(
+        self,
+        lanes: L,
+        panel: usize,
+        k: usize,
+        len: usize,
+        room: &'r mut [f32],
+    ) -> F32Rows<'r, L>
+    where
+        Self: 'r,
+    {
+        let from = panel * C;
+        let count = C.min(self.0.k - from);
+        for (i, out) in room.chunks_exact_mut(C * C).enumerate().take(len.div_ceil(C)) {
+            transpose(lanes, self.0.part(k / C + i, from, count), count, out);
+        }
+        F32Rows(&L::vectors(room).as_chunks().0[..len])
+    }
+}
+
+/// Writes the transpose of the first `count` rows of a panel to `out` `[C, C]`, `C` being two vectors; missing columns are zeros.
+#[inline(always)]
+pub(super) fn transpose<L: Lanes, B: RightRows<L>>(lanes: L, rows: B, count: usize, out: &mut [f32]) {
+    for first in [0, L::WIDTH] {
+        let [low, high] = rows.columns(lanes, first, L::WIDTH.min(count.saturating_sub(first)));
+        let places = out.chunks_exact_mut(L::WIDTH).skip(first / L::WIDTH).step_by(2);
+        for (place, values) in places.zip(low.as_ref().iter().chain(high.as_ref())) {
+            lanes.store(*values, place);
+        }
+    }
+}
+
 /// Panels that few rows pass side by side.
 pub(super) trait RightSums<L: Lanes>: Copy {
     /// Chains `R` rows over the block from `k` on of `P` panels of `C` columns from `panel` on.
@@ -314,6 +321,16 @@ pub(super) trait RightRows<L: Lanes>: Copy {
     fn part(self, from: usize, len: usize) -> Self;
     /// The two vectors of one row.
     fn row(self, lanes: L, row: usize) -> [L::Vector; 2];
+
+    /// The columns of at most `WIDTH` rows from `first` on: those of the first vectors, then those of the second. Missing rows are zeros.
+    #[inline(always)]
+    fn columns(self, lanes: L, first: usize, count: usize) -> [L::Square; 2] {
+        let (mut low, mut high) = (lanes.square(0.0), lanes.square(0.0));
+        for r in 0..count {
+            [low.as_mut()[r], high.as_mut()[r]] = self.row(lanes, first + r);
+        }
+        [lanes.transpose(low), lanes.transpose(high)]
+    }
 }
 
 /// Rows of f32 values.
@@ -345,6 +362,21 @@ impl<L: Lanes> RightRows<L> for Bf16Rows<'_, L> {
     #[inline(always)]
     fn row(self, lanes: L, row: usize) -> [L::Vector; 2] {
         lanes.widen_bf16(self.0[row])
+    }
+
+    /// Transposes the words, each of which holds a value of either vector.
+    #[inline(always)]
+    fn columns(self, lanes: L, first: usize, count: usize) -> [L::Square; 2] {
+        let mut words = lanes.square(0.0);
+        for r in 0..count {
+            words.as_mut()[r] = lanes.with_bits(self.0[first + r]);
+        }
+        let words = lanes.transpose(words);
+        let (mut low, mut high) = (words, words);
+        for r in 0..L::WIDTH {
+            [low.as_mut()[r], high.as_mut()[r]] = lanes.widen_bf16(lanes.bits(words.as_ref()[r]));
+        }
+        [low, high]
     }
 }
 
