@@ -4,6 +4,7 @@
 //! than one for two threads; then activations are computed again block by block, with as many examples as fit. The choice changes
 //! speed and memory, never a bit.
 
+use kolm_runtime::kernel::Buffer;
 use kolm_runtime::model::{Adapter, Decoder};
 use serde::Serialize;
 
@@ -26,7 +27,7 @@ pub struct MemoryPlan {
     pub recall: u64,
     /// Rows as text and as tokens.
     pub rows: u64,
-    /// What else the process held when the plan was made: program, tokenizers, buffers.
+    /// What else the process held when the plan was made, program and tokenizers, and what waits on its threads to be used again.
     pub process: u64,
     /// Activations of all examples in flight, the longest ones at once.
     pub activations: u64,
@@ -94,10 +95,12 @@ pub(super) fn plan(parts: &Parts<'_>) -> Result<MemoryPlan, CompileError> {
     let rows = parts.text + examples.iter().map(|example| 4 * example.tokens.capacity() as u64).sum::<u64>();
     let known = base.values().sum::<u64>() + adapter.initial + parts.recall + rows;
     let held = Held::now().unwrap_or(Held { now: known + ASSUMED_PROCESS, peak: known + ASSUMED_PROCESS });
+    let (kept, recomputed) = (longest(parts, false), longest(parts, true));
+    let waiting = recomputed.first().map_or(0, |cost| (*cost).min(Buffer::WAITING_LEN_BYTES as u64));
     let needs = Needs {
-        fixed: held.now + adapter.state,
-        kept: longest(parts, false),
-        recomputed: longest(parts, true),
+        fixed: held.now + adapter.state + waiting * threads.min(batch_size) as u64,
+        kept,
+        recomputed,
         gradient: adapter.gradient,
         batch_size,
         threads,
@@ -126,7 +129,7 @@ pub(super) fn plan(parts: &Parts<'_>) -> Result<MemoryPlan, CompileError> {
         adapter: adapter.initial + adapter.state,
         recall: parts.recall,
         rows,
-        process: held.now.saturating_sub(known),
+        process: held.now.saturating_sub(known) + waiting * threads.min(batch_size) as u64,
         activations: needs.activations(choice),
         longest_example: costs.first().copied().unwrap_or(0),
         longest_example_tokens: longest_example,

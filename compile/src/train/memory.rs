@@ -137,7 +137,7 @@ mod tests {
                 low,
             } = &saved;
             let parts = [input, normed, q, k, v, probabilities, attended, middle, normed2, gate, up, product];
-            let found: usize = parts.into_iter().chain(low).map(Vec::len).sum();
+            let found: usize = parts.into_iter().chain(low).map(|part| part.len()).sum();
             assert_eq!(tokens * kept_per_token(config, 6, tokens), found, "{tokens} tokens");
         }
         let example = Example { tokens: vec![1; 65], loss_from: 60 };

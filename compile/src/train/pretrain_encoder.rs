@@ -5,7 +5,7 @@
 //! passage sees another, so each gradient still stands alone. An example of the engine is a group of passages: their rows share the
 //! products, attention stays within each passage.
 
-use kolm_runtime::kernel::{self, Level, PackedMatrix};
+use kolm_runtime::kernel::{self, Buffer, Level, PackedMatrix};
 use kolm_runtime::model::{Activation, Encoder, EncoderActivations, EncoderConfig, ModelError, Pooling};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -168,9 +168,9 @@ impl<'a> EncoderObjective<'a> {
         &self,
         network: &EncoderNetwork,
         group: &[&Passage],
-        hidden: &[Vec<f32>],
+        hidden: &[Buffer],
         proxies: &mut [f32],
-    ) -> (f64, Vec<f32>) {
+    ) -> (f64, Buffer) {
         let (level, width, classes) = (self.level, self.config.hidden, self.proxies.classes);
         let unit: Vec<f32> = hidden.iter().flat_map(|rows| network.encoder.pool(rows)).collect();
         let mut logits = vec![0.0; group.len() * classes];
@@ -185,14 +185,14 @@ impl<'a> EncoderObjective<'a> {
         }
         weight_gradient(level, &logits_gradient, &unit, classes, width, proxies);
         let unit_gradient = argument_gradient(level, &logits_gradient, &network.proxies);
-        let mut out = Vec::with_capacity(hidden.iter().map(Vec::len).sum());
+        let mut out = Vec::with_capacity(hidden.iter().map(|rows| rows.len()).sum());
         for ((rows, e), d) in hidden.iter().zip(unit.chunks_exact(width)).zip(unit_gradient.chunks_exact(width)) {
             let norm = kernel::sum_squares(level, &rows[..width]).sqrt();
             let along = kernel::dot(level, e, d);
             out.extend(e.iter().zip(d).map(|(e, d)| kernel::fma(-e, along, *d) / norm));
             out.resize(out.len() + rows.len() - width, 0.0);
         }
-        (loss, out)
+        (loss, out.into())
     }
 
     /// Adds the rows' gradients to words, positions and token type, passages and tokens ascending.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout as TapeLayout, Shape, Storage, Tensor, Var};
-use kolm_runtime::kernel::{self, KeyValue};
+use kolm_runtime::kernel::{self, Buffer, KeyValue};
 use kolm_runtime::model::{BlockActivations, Decoder, LoraBlock, SegmentKv};
 
 use super::engine::ExampleGradient;
@@ -82,9 +82,9 @@ pub(crate) fn decoder_gradient(network: &Network, example: &Example) -> Result<E
         hidden = out;
     }
     let head = head(decoder.level, decoder, &hidden, example, true, None);
-    let mut gradient = head.hidden;
+    let mut gradient = Buffer::from(head.hidden);
     let (mut norm, mut table) = head.learned.unwrap_or_default();
-    for part in [&mut gradient, &mut norm, &mut table] {
+    for part in [&mut *gradient, &mut norm, &mut table] {
         positive_zeros(part);
     }
     let mut blocks = Vec::with_capacity(layers);
@@ -168,7 +168,7 @@ impl Network {
         gradient: &[f32],
         wants_input: bool,
         record: Option<&Recorder>,
-    ) -> (Option<Vec<f32>>, Vec<f32>) {
+    ) -> (Option<Buffer>, Vec<f32>) {
         let backward = BlockBackward {
             level: self.decoder.level,
             config: &self.decoder.config,
@@ -231,7 +231,7 @@ impl CustomOp2 for BlockOp {
         let (input, flat_gradient) = with_values(gradient, |gradient| {
             self.network.backward(self.layer, &saved, gradient, wants_input, self.record.as_deref())
         })?;
-        let input = input.map(|input| Tensor::from_vec(input, hidden.shape(), &Device::Cpu)).transpose()?;
+        let input = input.map(|input| Tensor::from_vec(input.into_vec(), hidden.shape(), &Device::Cpu)).transpose()?;
         Ok((input, Some(Tensor::from_vec(flat_gradient, flat.shape(), &Device::Cpu)?)))
     }
 }

@@ -3,6 +3,7 @@
 //! Rows are independent and cached decode equals prefill bit by bit (NUMERICS), so how many sequences share a forward pass,
 //! and in what company, changes speed and memory only.
 
+use crate::kernel::Buffer;
 use crate::model::{Adapter, Decoder, DecoderConfig, KvCache, ModelError, Step};
 
 use super::groups::shared_runs;
@@ -29,7 +30,7 @@ impl<'a> Engine<'a> {
 
     /// Runs prompts through the model together, what neighbours begin with once; gives each one's cache, with room for the
     /// tokens that stand beside it, and the logits after each one's last token, `[N, V]`.
-    pub(super) fn prefill(&self, prompts: &[(&[u32], usize)]) -> Result<(Vec<KvCache>, Vec<f32>), EvalError> {
+    pub(super) fn prefill(&self, prompts: &[(&[u32], usize)]) -> Result<(Vec<KvCache>, Buffer), EvalError> {
         let runs = shared_runs(prompts.iter().map(|(tokens, _)| *tokens));
         let mut starts: Vec<(&[u32], KvCache)> = Vec::new();
         for run in runs.iter().filter(|run| run.shared > 0) {

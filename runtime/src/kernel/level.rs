@@ -112,6 +112,29 @@ impl Level {
         }
     }
 
+    /// As [`Level::with_lanes`], with the lower tile of [`Level::lower_tile_rows`] rows.
+    #[inline]
+    pub(crate) fn with_lower_tile<W: WithLanes>(self, body: W) -> W::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::V3(token) => token.vectorize(Tiled::<_, _, 4, 16>(body, VectorLanes(token))),
+            #[cfg(target_arch = "x86_64")]
+            Kind::V4(token) => token.vectorize(Tiled::<_, _, 8, 32>(body, VectorLanes(token))),
+            _ => self.with_lanes(body),
+        }
+    }
+
+    /// Rows of a lower register tile, which still hides the latency of a multiply-add: for row counts that it divides better.
+    pub(crate) fn lower_tile_rows(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::V3(_) => 4,
+            #[cfg(target_arch = "x86_64")]
+            Kind::V4(_) => 8,
+            _ => self.tile_rows(),
+        }
+    }
+
     /// Rows of the register tile at this level.
     pub(crate) fn tile_rows(self) -> usize {
         match self.0 {

@@ -18,6 +18,7 @@
 mod activation;
 mod attention;
 mod bits;
+mod buffer;
 mod fma;
 mod half;
 mod key_value;
@@ -40,6 +41,7 @@ mod spread;
 pub use activation::{add, add_bias, gelu, gelu_tanh, scaled_add, silu_multiply};
 pub use attention::{attend_causal, attend_full};
 pub use bits::SplitMix;
+pub use buffer::Buffer;
 pub use fma::{Fma, Hardware, Software, fma};
 pub use half::f16_bits;
 pub use key_value::KeyValue;

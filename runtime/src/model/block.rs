@@ -10,7 +10,7 @@ use super::error::ModelError;
 use super::linear::Linear;
 use super::lora::{LoraBlock, Target, adapted};
 use super::weights::MatrixSource;
-use crate::kernel::{self, KeyValue, Level, RopeTable};
+use crate::kernel::{self, Buffer, KeyValue, Level, RopeTable};
 
 /// A decoder block.
 #[derive(Clone, Debug)]
@@ -48,31 +48,31 @@ pub struct SegmentKv<'a> {
 #[derive(Clone, Default, Debug)]
 pub struct BlockActivations {
     /// Hidden states that came in, `[R, C]`.
-    pub input: Vec<f32>,
+    pub input: Buffer,
     /// After the first norm, `[R, C]`.
-    pub normed: Vec<f32>,
+    pub normed: Buffer,
     /// Queries after RoPE, `[R, H * hd]`.
-    pub q: Vec<f32>,
+    pub q: Buffer,
     /// Keys after RoPE, `[R, KV * hd]`.
-    pub k: Vec<f32>,
+    pub k: Buffer,
     /// Values, `[R, KV * hd]`.
-    pub v: Vec<f32>,
+    pub v: Buffer,
     /// Attention probabilities, `[H, R, R]`; above the diagonal 0.
-    pub probabilities: Vec<f32>,
+    pub probabilities: Buffer,
     /// Attention's result, `[R, H * hd]`.
-    pub attended: Vec<f32>,
+    pub attended: Buffer,
     /// Hidden states after the attention residual, `[R, C]`.
-    pub middle: Vec<f32>,
+    pub middle: Buffer,
     /// After the second norm, `[R, C]`.
-    pub normed2: Vec<f32>,
+    pub normed2: Buffer,
     /// Gate before SiLU, `[R, I]`.
-    pub gate: Vec<f32>,
+    pub gate: Buffer,
     /// Up, `[R, I]`.
-    pub up: Vec<f32>,
+    pub up: Buffer,
     /// `silu(gate) * up`, `[R, I]`.
-    pub product: Vec<f32>,
+    pub product: Buffer,
     /// `x Aᵀ [R, rank]` of each adapted layer, by [`Target`]'s place in [`Target::ALL`]; empty where not adapted.
-    pub low: [Vec<f32>; 7],
+    pub low: [Buffer; 7],
 }
 
 impl Block {
@@ -121,7 +121,7 @@ impl Block {
         lora: Option<&LoraBlock>,
         x: &[f32],
         rows: usize,
-    ) -> [(Vec<f32>, Vec<f32>); N] {
+    ) -> [(Buffer, Buffer); N] {
         adapted(level, targets.map(|target| (target, self.linear(target))), lora, x, rows)
     }
 
@@ -141,25 +141,26 @@ impl Block {
     ) {
         let rows = hidden.len() / config.hidden;
 
-        let mut normed = vec![0.0; hidden.len()];
+        let mut normed = Buffer::unwritten(hidden.len());
         kernel::rms_norm(level, hidden, &self.input_norm, config.rms_eps, &mut normed);
         let [(mut q, q_low), (mut k, k_low), (v, v_low)] =
             self.adapted(level, [Target::Query, Target::Key, Target::Value], lora, &normed, rows);
-        let mut probabilities = if saved.is_some() { vec![0.0; config.heads * rows * rows] } else { Vec::new() };
-        let mut attended = vec![0.0; q.len()];
-        let keep = if saved.is_some() { Some(probabilities.as_mut_slice()) } else { None };
+        let seen = if saved.is_some() { config.heads * rows * rows } else { 0 };
+        let mut probabilities = Buffer::unwritten(seen);
+        let mut attended = Buffer::unwritten(q.len());
+        let keep = if saved.is_some() { Some(&mut *probabilities) } else { None };
         attend(level, config, rope, (&mut q, &mut k, &v), segments, &mut attended, keep);
         let [(projected, o_low)] = self.adapted(level, [Target::Output], lora, &attended, rows);
-        let input = if saved.is_some() { hidden.to_vec() } else { Vec::new() };
+        let input = saved.as_ref().map(|_| Buffer::copy_of(hidden)).unwrap_or_default();
         kernel::add(level, hidden, &projected);
 
-        let mut normed2 = vec![0.0; hidden.len()];
+        let mut normed2 = Buffer::unwritten(hidden.len());
         kernel::rms_norm(level, hidden, &self.post_norm, config.rms_eps, &mut normed2);
         let [(gate, gate_low), (up, up_low)] = self.adapted(level, [Target::Gate, Target::Up], lora, &normed2, rows);
-        let mut product = vec![0.0; gate.len()];
+        let mut product = Buffer::unwritten(gate.len());
         kernel::silu_multiply(level, &gate, &up, &mut product);
         let [(projected, down_low)] = self.adapted(level, [Target::Down], lora, &product, rows);
-        let middle = if saved.is_some() { hidden.to_vec() } else { Vec::new() };
+        let middle = saved.as_ref().map(|_| Buffer::copy_of(hidden)).unwrap_or_default();
         kernel::add(level, hidden, &projected);
 
         if let Some(saved) = saved {

@@ -15,7 +15,7 @@ use super::lora::{LoraBlock, Target};
 use super::matrix::Matrix;
 use super::source::ModelSource;
 use super::weights::Weights;
-use crate::kernel::{self, KeyValue, Level, PackedMatrix, RopeTable};
+use crate::kernel::{self, Buffer, KeyValue, Level, PackedMatrix, RopeTable};
 
 /// A decoder, its weights packed for one SIMD level.
 #[derive(Debug)]
@@ -264,10 +264,10 @@ impl Decoder {
         if rows == 0 {
             return last;
         }
-        let mut normed = vec![0.0; early.len()];
+        let mut normed = Buffer::unwritten(early.len());
         kernel::rms_norm(self.level, &early, &block.input_norm, self.config.rms_eps, &mut normed);
         let [(mut k, _), (v, _)] = block.adapted(self.level, [Target::Key, Target::Value], lora, &normed, rows);
-        let (mut k, mut v) = (k.as_mut_slice(), v.as_slice());
+        let (mut k, mut v) = (&mut *k, &*v);
         for step in steps {
             let Some(kv) = step.cache.layers.get_mut(layer) else { continue };
             let len = (step.tokens.len() - 1) * self.config.kv_width();
@@ -299,9 +299,9 @@ impl Decoder {
     }
 
     /// Logits `[R, V]` of final-normed rows `[R, C]`.
-    pub fn logits(&self, rows: &[f32]) -> Vec<f32> {
+    pub fn logits(&self, rows: &[f32]) -> Buffer {
         let count = rows.len() / self.config.hidden;
-        let mut logits = vec![0.0; count * self.config.vocabulary];
+        let mut logits = Buffer::unwritten(count * self.config.vocabulary);
         kernel::product(self.level, rows, count, &self.head, &mut logits);
         logits
     }
@@ -319,7 +319,7 @@ impl Decoder {
         prompt: &[u32],
         max_new: usize,
         stop: &[u32],
-    ) -> Result<(Vec<u32>, Vec<f32>), ModelError> {
+    ) -> Result<(Vec<u32>, Buffer), ModelError> {
         kernel::awake(|| self.greedy_steps(adapter, prompt, max_new, stop))
     }
 
@@ -329,7 +329,7 @@ impl Decoder {
         prompt: &[u32],
         max_new: usize,
         stop: &[u32],
-    ) -> Result<(Vec<u32>, Vec<f32>), ModelError> {
+    ) -> Result<(Vec<u32>, Buffer), ModelError> {
         let mut cache = self.new_cache(prompt.len().saturating_add(max_new));
         let mut tokens = Vec::new();
         let mut pending = prompt.to_vec();

@@ -9,7 +9,7 @@ use super::limits;
 use super::source::ModelSource;
 use super::tokenizer::TextTokenizer;
 use super::weights::{TensorSource, Weights};
-use crate::kernel::{self, Level};
+use crate::kernel::{self, Buffer, Level};
 
 /// An encoder, its weights packed for one SIMD level.
 #[derive(Debug)]
@@ -105,14 +105,15 @@ impl Encoder {
     fn embed_group(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, ModelError> {
         let mut hidden = Vec::new();
         for text in texts {
-            hidden.extend(self.embed_tokens(text)?);
+            hidden.extend_from_slice(&self.embed_tokens(text)?);
         }
+        let mut hidden = Buffer::from(hidden);
         let segments: Vec<usize> = texts.iter().map(Vec::len).collect();
         for block in &self.blocks {
             block.forward(self.level, &self.config, &mut hidden, &segments, None);
         }
         let mut vectors = Vec::with_capacity(texts.len());
-        let mut rest = hidden.as_slice();
+        let mut rest = &*hidden;
         for tokens in segments {
             let (rows, others) = rest.split_at(tokens * self.config.hidden);
             vectors.push(self.pool(rows));
@@ -125,7 +126,7 @@ impl Encoder {
     ///
     /// # Errors
     /// [`ModelError::SequenceEmpty`], [`ModelError::SequenceTooLong`], [`ModelError::TokenOutside`].
-    pub fn embed_tokens(&self, tokens: &[u32]) -> Result<Vec<f32>, ModelError> {
+    pub fn embed_tokens(&self, tokens: &[u32]) -> Result<Buffer, ModelError> {
         let sum = self.embedding_sum(tokens)?;
         Ok(self.embedding_norm.forward(self.level, &sum, self.config.norm_eps))
     }

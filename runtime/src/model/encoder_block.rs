@@ -8,7 +8,7 @@ use super::encoder_config::{Activation, EncoderConfig};
 use super::error::ModelError;
 use super::linear::Linear;
 use super::weights::TensorSource;
-use crate::kernel::{self, Level};
+use crate::kernel::{self, Buffer, Level};
 
 /// Weight and bias of a LayerNorm.
 #[derive(Clone, Debug)]
@@ -44,27 +44,27 @@ pub struct EncoderBlock {
 #[derive(Clone, Default, Debug)]
 pub struct EncoderActivations {
     /// Hidden states that came in, `[R, C]`.
-    pub input: Vec<f32>,
+    pub input: Buffer,
     /// Queries, `[R, C]`.
-    pub q: Vec<f32>,
+    pub q: Buffer,
     /// Keys, `[R, C]`.
-    pub k: Vec<f32>,
+    pub k: Buffer,
     /// Values, `[R, C]`.
-    pub v: Vec<f32>,
+    pub v: Buffer,
     /// Attention probabilities, `[H, R, R]`.
-    pub probabilities: Vec<f32>,
+    pub probabilities: Buffer,
     /// Attention's result, `[R, C]`.
-    pub attended: Vec<f32>,
+    pub attended: Buffer,
     /// Input plus projected attention, before its norm, `[R, C]`.
-    pub attention_sum: Vec<f32>,
+    pub attention_sum: Buffer,
     /// After that norm, `[R, C]`.
-    pub middle: Vec<f32>,
+    pub middle: Buffer,
     /// Before the activation, `[R, I]`.
-    pub inner: Vec<f32>,
+    pub inner: Buffer,
     /// After the activation, `[R, I]`.
-    pub activated: Vec<f32>,
+    pub activated: Buffer,
     /// Middle plus feed-forward, before its norm, `[R, C]`.
-    pub output_sum: Vec<f32>,
+    pub output_sum: Buffer,
 }
 
 impl Norm {
@@ -84,8 +84,8 @@ impl Norm {
     }
 
     /// `x [R, C]` normed.
-    pub fn forward(&self, level: Level, x: &[f32], eps: f32) -> Vec<f32> {
-        let mut out = vec![0.0; x.len()];
+    pub fn forward(&self, level: Level, x: &[f32], eps: f32) -> Buffer {
+        let mut out = Buffer::unwritten(x.len());
         kernel::layer_norm(level, x, &self.weight, &self.bias, eps, &mut out);
         out
     }
@@ -121,7 +121,7 @@ impl EncoderBlock {
         &self,
         level: Level,
         config: &EncoderConfig,
-        hidden: &mut Vec<f32>,
+        hidden: &mut Buffer,
         segments: &[usize],
         saved: Option<&mut EncoderActivations>,
     ) {
@@ -129,16 +129,17 @@ impl EncoderBlock {
         let q = self.q.forward(level, hidden, rows);
         let k = self.k.forward(level, hidden, rows);
         let v = self.v.forward(level, hidden, rows);
-        let mut attended = vec![0.0; hidden.len()];
-        let mut probabilities = if saved.is_some() { vec![0.0; config.heads * rows * rows] } else { Vec::new() };
-        let keep = if saved.is_some() { Some(probabilities.as_mut_slice()) } else { None };
+        let mut attended = Buffer::unwritten(hidden.len());
+        let seen = if saved.is_some() { config.heads * rows * rows } else { 0 };
+        let mut probabilities = Buffer::unwritten(seen);
+        let keep = if saved.is_some() { Some(&mut *probabilities) } else { None };
         attend(level, config, (&q, &k, &v), segments, &mut attended, keep);
         let mut attention_sum = self.o.forward(level, &attended, rows);
         kernel::add(level, &mut attention_sum, hidden);
         let middle = self.attention_norm.forward(level, &attention_sum, config.norm_eps);
 
-        let inner = self.up.forward(level, &middle, rows);
-        let mut activated = inner.clone();
+        let mut activated = self.up.forward(level, &middle, rows);
+        let inner = saved.as_ref().map(|_| activated.clone()).unwrap_or_default();
         match config.activation {
             Activation::Gelu => kernel::gelu(level, &mut activated),
             Activation::GeluTanh => kernel::gelu_tanh(level, &mut activated),

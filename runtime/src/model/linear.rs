@@ -1,7 +1,7 @@
 //! A linear layer: `y = x Wᵀ + bias`, the weight packed once when the model is loaded.
 
 use super::matrix::Matrix;
-use crate::kernel::{self, Level, PackedMatrix};
+use crate::kernel::{self, Buffer, Level, PackedMatrix};
 
 /// A frozen linear layer.
 #[derive(Clone, Debug)]
@@ -24,8 +24,8 @@ impl Linear {
     }
 
     /// `x[rows, in]` to `[rows, out]`.
-    pub fn forward(&self, level: Level, x: &[f32], rows: usize) -> Vec<f32> {
-        let mut y = vec![0.0; rows * self.out_features];
+    pub fn forward(&self, level: Level, x: &[f32], rows: usize) -> Buffer {
+        let mut y = Buffer::unwritten(rows * self.out_features);
         kernel::product(level, x, rows, &self.weight, &mut y);
         self.add_bias(level, &mut y);
         y

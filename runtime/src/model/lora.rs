@@ -5,7 +5,7 @@
 use super::config::DecoderConfig;
 use super::error::ModelError;
 use super::linear::Linear;
-use crate::kernel::{self, Level, PackedMatrix};
+use crate::kernel::{self, Buffer, Level, PackedMatrix};
 
 /// A linear layer of a block that can be adapted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -184,24 +184,24 @@ pub(super) fn adapted<const N: usize>(
     lora: Option<&LoraBlock>,
     x: &[f32],
     rows: usize,
-) -> [(Vec<f32>, Vec<f32>); N] {
+) -> [(Buffer, Buffer); N] {
     let pairs = layers.map(|(target, _)| lora.and_then(|block| block.get(target)));
     let mut out = std::array::from_fn(|i| {
         let rank = pairs[i].map_or(0, |pair| pair.rank);
-        (vec![0.0; rows * layers[i].1.out_features], vec![0.0; rows * rank])
+        (Buffer::unwritten(rows * layers[i].1.out_features), Buffer::unwritten(rows * rank))
     });
     let mut right = Vec::with_capacity(2 * N);
     for (((_, linear), pair), (y, low)) in layers.iter().zip(pairs).zip(&mut out) {
-        right.push((&linear.weight, y.as_mut_slice()));
+        right.push((&linear.weight, &mut **y));
         if let Some(pair) = pair {
-            right.push((&pair.a, low.as_mut_slice()));
+            right.push((&pair.a, &mut **low));
         }
     }
     kernel::products(level, x, rows, right);
     for (((_, linear), pair), (y, low)) in layers.iter().zip(pairs).zip(&mut out) {
         linear.add_bias(level, y);
         if let (Some(block), Some(pair)) = (lora, pair) {
-            let mut delta = vec![0.0; y.len()];
+            let mut delta = Buffer::unwritten(y.len());
             kernel::product(level, low, rows, &pair.b, &mut delta);
             kernel::scaled_add(level, y, block.scaling, &delta);
         }

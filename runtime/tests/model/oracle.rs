@@ -1,6 +1,6 @@
 //! Decoders and adapters against Hugging Face transformers and PEFT in f64 (ci/oracle), and a real pretrained Llama.
 
-use kolm_runtime::kernel::Level;
+use kolm_runtime::kernel::{Buffer, Level};
 use kolm_runtime::model::{
     ADAPTER_CONFIG, ADAPTER_MODEL, Adapter, Decoder, ModelSource, PromptTemplate, Step, TextTokenizer,
 };
@@ -10,7 +10,7 @@ use crate::fixtures::{golden, ids, json, relative_error, rows, shared};
 /// max |difference| / max |logit| against f64.
 const TOLERANCE: f64 = 1e-5;
 
-fn logits(model: &Decoder, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32> {
+fn logits(model: &Decoder, adapter: Option<&Adapter>, tokens: &[u32]) -> Buffer {
     let mut cache = model.new_cache(tokens.len());
     let rows = model.forward(adapter, &mut [Step { tokens, cache: &mut cache }]).expect("fits");
     model.logits(&rows)

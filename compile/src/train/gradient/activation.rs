@@ -3,12 +3,12 @@
 //! `d gate = (d · up) · (σ + silu · (1 − σ))`, `d up = d · silu`, with `σ = sigmoid(gate)`, `silu = gate · σ`.
 //! GELU: `d x = d · (Φ(x) + x φ(x))`. Element by element, in the order written below.
 
-use kolm_runtime::kernel::{Fma, Level, Vectorized, math};
+use kolm_runtime::kernel::{Buffer, Fma, Level, Vectorized, math};
 
 /// Gradients of gate and up, each as long as `gradient`.
-pub(crate) fn silu_multiply_backward(level: Level, gate: &[f32], up: &[f32], gradient: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let mut gate_gradient = vec![0.0; gate.len()];
-    let mut up_gradient = vec![0.0; gate.len()];
+pub(crate) fn silu_multiply_backward(level: Level, gate: &[f32], up: &[f32], gradient: &[f32]) -> (Buffer, Buffer) {
+    let mut gate_gradient = Buffer::unwritten(gate.len());
+    let mut up_gradient = Buffer::unwritten(gate.len());
     level.vectorize(SiluMultiply {
         gate,
         up,

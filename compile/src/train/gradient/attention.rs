@@ -5,7 +5,7 @@
 //! and +0 elsewhere, `d Q = S K`, `d K = Sᵀ Q`. Products follow rule 2 over all T tokens. Query heads that share a key-value head
 //! are added in ascending order.
 
-use kolm_runtime::kernel::{self, Fma, Level, PackedMatrix, Vectorized};
+use kolm_runtime::kernel::{self, Buffer, Fma, Level, PackedMatrix, Vectorized};
 
 /// Shape of one attention.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ pub(crate) fn attention_backward(
     let tokens = q.len() / (heads * head_dim);
     let group = heads / kv_heads;
     let mut out = AttentionGradient { q: vec![0.0; q.len()], k: vec![0.0; k.len()], v: vec![0.0; v.len()] };
-    let mut scores = vec![0.0; tokens * tokens];
+    let mut scores = Buffer::unwritten(tokens * tokens);
     for kv_head in 0..kv_heads {
         let keys = columns(k, kv_heads, kv_head, head_dim);
         let values = columns(v, kv_heads, kv_head, head_dim);
@@ -65,7 +65,7 @@ pub(crate) fn attention_backward(
                 level.vectorize(ScoreRow { p: &p[..seen], s: &mut s[..seen], dot, scale: shape.scale });
                 s[seen..].fill(0.0);
             }
-            let mut part = vec![0.0; tokens * head_dim];
+            let mut part = Buffer::unwritten(tokens * head_dim);
             kernel::product(level, &scores, tokens, &packed_keys, &mut part);
             set_columns(&mut out.q, heads, head, head_dim, &part);
             kernel::product_transposed(level, &scores, &queries, tokens, tokens, head_dim, &mut part);
@@ -80,10 +80,10 @@ pub(crate) fn attention_backward(
 }
 
 /// One head's columns of `[T, heads · D]` as `[T, D]`.
-fn columns(rows: &[f32], heads: usize, head: usize, head_dim: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(rows.len() / heads);
-    for row in rows.chunks_exact(heads * head_dim) {
-        out.extend_from_slice(&row[head * head_dim..(head + 1) * head_dim]);
+fn columns(rows: &[f32], heads: usize, head: usize, head_dim: usize) -> Buffer {
+    let mut out = Buffer::unwritten(rows.len() / heads);
+    for (row, out) in rows.chunks_exact(heads * head_dim).zip(out.chunks_exact_mut(head_dim)) {
+        out.copy_from_slice(&row[head * head_dim..(head + 1) * head_dim]);
     }
     out
 }

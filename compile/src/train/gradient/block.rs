@@ -1,6 +1,6 @@
 //! Backward of one decoder block, generic over what learns: its LoRA pairs, all its own parameters, or both.
 
-use kolm_runtime::kernel::{self, Level, RopeTable};
+use kolm_runtime::kernel::{self, Buffer, Level, RopeTable};
 use kolm_runtime::model::{Block, BlockActivations, DecoderConfig, LoraBlock, Target};
 
 use super::activation::silu_multiply_backward;
@@ -58,7 +58,7 @@ pub(crate) struct BlockBackward<'a> {
 impl BlockBackward<'_> {
     /// Takes the gradient of the block's result `[T, C]` back to its argument (when `wants_input`) and, into the zeroed `flat`,
     /// to its parameters.
-    pub(crate) fn run(&self, gradient: &[f32], wants_input: bool, flat: &mut [f32]) -> Option<Vec<f32>> {
+    pub(crate) fn run(&self, gradient: &[f32], wants_input: bool, flat: &mut [f32]) -> Option<Buffer> {
         let Self { level, config, saved, .. } = *self;
         let eps = config.rms_eps;
         let (hidden, queries, keys) = (config.hidden, config.query_width(), config.kv_width());
@@ -139,7 +139,7 @@ impl BlockBackward<'_> {
         gradient: &[f32],
         wants_input: bool,
         flat: &mut [f32],
-    ) -> Option<Vec<f32>> {
+    ) -> Option<Buffer> {
         let level = self.level;
         let place = target as usize;
         let (inputs, outputs) = target.features(self.config);

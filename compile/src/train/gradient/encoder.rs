@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use kolm_runtime::kernel::{self, Level};
+use kolm_runtime::kernel::{self, Buffer, Level};
 use kolm_runtime::model::{EncoderActivations, EncoderBlock, EncoderConfig, Linear};
 
 use super::activation::gelu_backward;
@@ -110,7 +110,7 @@ pub(crate) struct EncoderBlockBackward<'a> {
 
 impl EncoderBlockBackward<'_> {
     /// Takes the gradient of the block's result `[ΣT, C]` back to its argument and, into the zeroed `flat`, to its parameters.
-    pub(crate) fn run(&self, gradient: &[f32], flat: &mut [f32]) -> Vec<f32> {
+    pub(crate) fn run(&self, gradient: &[f32], flat: &mut [f32]) -> Buffer {
         let Self { level, config, block, .. } = *self;
         let eps = config.norm_eps;
         let places = self.places;
@@ -133,8 +133,8 @@ impl EncoderBlockBackward<'_> {
         input
     }
 
-    fn joined(&self, part: impl Fn(&EncoderActivations) -> &Vec<f32>) -> Vec<f32> {
-        self.saved.iter().map(|saved| part(saved).as_slice()).collect::<Vec<_>>().concat()
+    fn joined(&self, part: impl Fn(&EncoderActivations) -> &Buffer) -> Vec<f32> {
+        self.saved.iter().map(|saved| &**part(saved)).collect::<Vec<_>>().concat()
     }
 
     fn attention(&self, gradient: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
@@ -158,7 +158,7 @@ impl EncoderBlockBackward<'_> {
         (q, k, v)
     }
 
-    fn linear(&self, module: Module, x: &[f32], gradient: &[f32], flat: &mut [f32]) -> Vec<f32> {
+    fn linear(&self, module: Module, x: &[f32], gradient: &[f32], flat: &mut [f32]) -> Buffer {
         let (inputs, outputs) = features(self.config, module);
         let (weight, bias) = self.places.linears[module as usize].clone();
         weight_gradient(self.level, gradient, x, outputs, inputs, &mut flat[weight]);

@@ -2,7 +2,7 @@
 //!
 //! Only rows that predict a learned token are touched, and their logits exist a few rows at a time: never `[T, V]`.
 
-use kolm_runtime::kernel::{self, Level};
+use kolm_runtime::kernel::{self, Buffer, Level};
 use kolm_runtime::model::Decoder;
 
 use super::linear::{argument_gradient, weight_gradient};
@@ -50,12 +50,12 @@ pub(crate) fn head(
         let end = rows.min(start + chunk);
         let span = (first_row + start) * width..(first_row + end) * width;
         let x = &hidden[span.clone()];
-        let mut normed = vec![0.0; x.len()];
+        let mut normed = Buffer::unwritten(x.len());
         kernel::rms_norm(level, x, &decoder.final_norm, eps, &mut normed);
         note("model.norm", "normed", &normed, width);
         let logits = decoder.logits(&normed);
         note("lm_head", "logits", &logits, vocabulary);
-        let mut logits_gradient = vec![0.0; logits.len()];
+        let mut logits_gradient = Buffer::unwritten(logits.len());
         let targets = &example.tokens[example.loss_from + start..example.loss_from + end];
         let pairs = logits.chunks_exact(vocabulary).zip(logits_gradient.chunks_exact_mut(vocabulary));
         for ((row, gradient), &target) in pairs.zip(targets) {

@@ -3,13 +3,13 @@
 //! `d x = d W`, `d W = dᵀ x`, `d b` = the ascending sum of d's rows. LoRA, with `u = s · d` and `h = x Aᵀ`: `d B = uᵀ h`,
 //! `e = u B`, `d A = eᵀ x`, and `e A` is added to `d x`. Every product follows rule 2; those of dW, dA and dB run over the tokens.
 
-use kolm_runtime::kernel::{self, Fma, Level, PackedMatrix, Vectorized};
+use kolm_runtime::kernel::{self, Buffer, Fma, Level, PackedMatrix, Vectorized};
 use kolm_runtime::model::LoraPair;
 
 /// `d W`: from the gradient of a layer's result `[T, out]` to that of its argument `[T, in]`; `weight` is what the forward pass reads.
-pub(crate) fn argument_gradient(level: Level, gradient: &[f32], weight: &PackedMatrix) -> Vec<f32> {
+pub(crate) fn argument_gradient(level: Level, gradient: &[f32], weight: &PackedMatrix) -> Buffer {
     let tokens = gradient.len() / weight.n();
-    let mut out = vec![0.0; tokens * weight.k()];
+    let mut out = Buffer::unwritten(tokens * weight.k());
     kernel::product_by_transpose(level, gradient, tokens, weight, &mut out);
     out
 }
@@ -25,8 +25,8 @@ pub(crate) fn pair_gradient(
     a_gradient: &mut [f32],
     b_gradient: &mut [f32],
     wants_input: bool,
-) -> Option<Vec<f32>> {
-    let mut scaled = gradient.to_vec();
+) -> Option<Buffer> {
+    let mut scaled = Buffer::copy_of(gradient);
     level.vectorize(Scale { values: &mut scaled, factor: scaling });
     weight_gradient(level, &scaled, low, pair.out_features, pair.rank, b_gradient);
     let e = argument_gradient(level, &scaled, &pair.b);

@@ -4,7 +4,7 @@
 //! LayerNorm `y = n · w + b`, `n = (x − μ) · r`: with `g = d · w`, `d x = r · fma(−n, g·n / C, g − Σg / C)`.
 //! Sums and dots along a row are rule 3; the weight's gradient is an ascending chain over the rows: `fma(d, n, ·)`.
 
-use kolm_runtime::kernel::{self, Fma, Level, Vectorized};
+use kolm_runtime::kernel::{self, Buffer, Fma, Level, Vectorized};
 
 /// Gradient of `x` `[T, C]`; adds the weight's gradient to `weight_gradient` `[C]` where there is one.
 pub(crate) fn rms_norm_backward(
@@ -14,10 +14,10 @@ pub(crate) fn rms_norm_backward(
     eps: f32,
     gradient: &[f32],
     mut weight_gradient: Option<&mut [f32]>,
-) -> Vec<f32> {
+) -> Buffer {
     let width = weight.len();
     let size = width as f32;
-    let mut out = vec![0.0; x.len()];
+    let mut out = Buffer::unwritten(x.len());
     let mut g = vec![0.0; width];
     for ((x, d), out) in x.chunks_exact(width).zip(gradient.chunks_exact(width)).zip(out.chunks_exact_mut(width)) {
         let r = 1.0 / (kernel::sum_squares(level, x) / size + eps).sqrt();
@@ -40,10 +40,10 @@ pub(crate) fn layer_norm_backward(
     gradient: &[f32],
     weight_gradient: &mut [f32],
     bias_gradient: &mut [f32],
-) -> Vec<f32> {
+) -> Buffer {
     let width = weight.len();
     let size = width as f32;
-    let mut out = vec![0.0; x.len()];
+    let mut out = Buffer::unwritten(x.len());
     let mut g = vec![0.0; width];
     let mut n = vec![0.0; width];
     for ((x, d), out) in x.chunks_exact(width).zip(gradient.chunks_exact(width)).zip(out.chunks_exact_mut(width)) {

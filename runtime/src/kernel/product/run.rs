@@ -23,8 +23,16 @@ pub(super) struct Task<'a> {
 
 impl Task<'_> {
     pub(super) fn compute(self, level: Level) {
+        let (rows, Right { matrix, across }) = (self.out.len(), self.b);
         let mut scratch = SCRATCH.take();
-        level.with_lanes(Run { task: self, scratch: &mut scratch });
+        let run = Run { task: self, scratch: &mut scratch };
+        if rows <= FEW_ROWS && !across && matrix.suits_few_rows() {
+            level.with_lanes(Few(run));
+        } else if rows.next_multiple_of(level.lower_tile_rows()) < rows.next_multiple_of(level.tile_rows()) {
+            level.with_lower_tile(Many(run));
+        } else {
+            level.with_lanes(Many(run));
+        }
         SCRATCH.set(scratch);
     }
 }
@@ -45,50 +53,83 @@ struct Run<'a> {
     scratch: &'a mut Scratch,
 }
 
-impl WithLanes for Run<'_> {
+/// At most [`FEW_ROWS`] rows.
+struct Few<'a>(Run<'a>);
+
+/// Any number of rows.
+struct Many<'a>(Run<'a>);
+
+impl WithLanes for Few<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) {
-        let matrix = self.task.b.matrix;
-        matrix.visit(Shape::<L, ROWS, COLUMNS> { run: self, lanes });
+        let matrix = self.0.task.b.matrix;
+        matrix.visit(Shape::<_, L, ROWS, COLUMNS> { run: self, lanes });
     }
 }
 
-struct Shape<'a, L, const ROWS: usize, const COLUMNS: usize> {
-    run: Run<'a>,
+impl WithLanes for Many<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) {
+        let matrix = self.0.task.b.matrix;
+        matrix.visit(Shape::<_, L, ROWS, COLUMNS> { run: self, lanes });
+    }
+}
+
+struct Shape<R, L, const ROWS: usize, const COLUMNS: usize> {
+    run: R,
     lanes: L,
 }
 
-impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<'_, L, ROWS, COLUMNS> {
+impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<Few<'_>, L, ROWS, COLUMNS> {
     #[inline(always)]
     fn rows<B: RightRows<L>>(self, b: Rows<B>)
     where
         Rows<B>: RightBlocks<L>,
     {
-        let Shape { run, lanes } = self;
-        if run.task.b.across {
-            return many::<L, _, ROWS, COLUMNS>(lanes, run, Across(b));
-        }
+        let Shape { run: Few(run), lanes } = self;
         match run.task.out.len() {
             1 => few::<L, _, 1, COLUMNS, 4>(lanes, run, b),
             2 => few::<L, _, 2, COLUMNS, 2>(lanes, run, b),
-            3 => few::<L, _, 3, COLUMNS, 2>(lanes, run, b),
-            _ => many::<L, _, ROWS, COLUMNS>(lanes, run, b),
+            _ => few::<L, _, FEW_ROWS, COLUMNS, 2>(lanes, run, b),
         }
     }
 
     #[inline(always)]
     fn integers(self, b: &IntegerPanels) {
-        let Shape { run, lanes } = self;
-        if run.task.b.across {
-            return many::<L, _, ROWS, COLUMNS>(lanes, run, Across(b));
-        }
+        let Shape { run: Few(run), lanes } = self;
         match run.task.out.len() {
-            1 if b.simple() => few::<L, _, 1, COLUMNS, 2>(lanes, run, b),
-            2 if b.simple() => few::<L, _, 2, COLUMNS, 2>(lanes, run, b),
-            3 if b.simple() => few::<L, _, 3, COLUMNS, 1>(lanes, run, b),
-            _ => many::<L, _, ROWS, COLUMNS>(lanes, run, b),
+            1 => few::<L, _, 1, COLUMNS, 2>(lanes, run, b),
+            2 => few::<L, _, 2, COLUMNS, 2>(lanes, run, b),
+            _ => few::<L, _, FEW_ROWS, COLUMNS, 1>(lanes, run, b),
+        }
+    }
+}
+
+impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<Many<'_>, L, ROWS, COLUMNS> {
+    #[inline(always)]
+    fn rows<B: RightRows<L>>(self, b: Rows<B>)
+    where
+        Rows<B>: RightBlocks<L>,
+    {
+        let Shape { run: Many(run), lanes } = self;
+        if run.task.b.across {
+            many::<L, _, ROWS, COLUMNS>(lanes, run, Across(b));
+        } else {
+            many::<L, _, ROWS, COLUMNS>(lanes, run, b);
+        }
+    }
+
+    #[inline(always)]
+    fn integers(self, b: &IntegerPanels) {
+        let Shape { run: Many(run), lanes } = self;
+        if run.task.b.across {
+            many::<L, _, ROWS, COLUMNS>(lanes, run, Across(b));
+        } else {
+            many::<L, _, ROWS, COLUMNS>(lanes, run, b);
         }
     }
 }
@@ -278,6 +319,8 @@ fn interleave<L: Lanes, const R: usize>(lanes: L, rows: &[f32], stride: usize, c
     }
 }
 
+/// Rows up to which panels are walked from end to end.
+const FEW_ROWS: usize = 3;
 /// Most lanes of a vector.
 const MOST_LANES: usize = 16;
 /// Rows taken at a time: 384 rows of one block are 384 KiB, within a core's second-level cache. With 192 a panel is fetched from afar

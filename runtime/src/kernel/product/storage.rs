@@ -158,6 +158,14 @@ impl PackedMatrix {
         }
     }
 
+    /// Whether few rows can pass the panels as they are kept.
+    pub(super) fn suits_few_rows(&self) -> bool {
+        match &self.panels {
+            Panels::Integers(integers) => integers.simple(),
+            Panels::F32(_) | Panels::Bf16(_) => true,
+        }
+    }
+
     /// Hands the panels to `visitor` in the form they are kept in.
     #[inline(always)]
     pub(super) fn visit<L: Lanes, V: Visitor<L>>(&self, visitor: V) {
