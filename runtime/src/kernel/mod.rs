@@ -16,6 +16,7 @@
 )]
 
 mod activation;
+mod aligned;
 mod attention;
 mod bits;
 mod buffer;

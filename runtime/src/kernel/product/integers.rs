@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::BLOCK;
 use super::storage::{Across, F32Rows, RightBlocks, RightSums, transpose};
 use super::tile::{Sink, land};
+use crate::kernel::aligned::Aligned;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
 use crate::kernel::quantized::{IntegerBits, QuantizedRows};
@@ -24,7 +25,7 @@ pub(super) struct IntegerPanels {
     simple: bool,
     /// For two panels and one group along k at a time both panels' scales, then their integers: one stream from end to end for whoever
     /// passes two panels side by side.
-    words: Vec<u32>,
+    words: Aligned<u32>,
 }
 
 impl IntegerPanels {
@@ -34,7 +35,7 @@ impl IntegerPanels {
         // Four rows of integers stand together, and a block of k begins with a group.
         assert!(group.is_multiple_of(4) && BLOCK.is_multiple_of(group), "a group of {group}, not 4, 8, 16 … {BLOCK}");
         let (unit, groups) = (2 * columns + pair_words(rows.bits, columns, group), k / group);
-        let mut words = vec![0; rows.rows.div_ceil(2 * columns) * groups * unit];
+        let mut words = Aligned::zeros(rows.rows.div_ceil(2 * columns) * groups * unit);
         words.par_chunks_mut((groups * unit).max(1)).enumerate().for_each(|(pair, words)| {
             let first = 2 * columns * pair;
             for (g, unit) in words.chunks_exact_mut(unit).enumerate() {
@@ -52,7 +53,7 @@ impl IntegerPanels {
 
     /// Bytes held.
     pub(super) fn len_bytes(&self) -> usize {
-        size_of_val(self.words.as_slice())
+        size_of_val(&*self.words)
     }
 
     /// Width of the integers.

@@ -9,6 +9,7 @@ use super::integers::IntegerPanels;
 use super::storage::{Across, F32Rows, RightBlocks, RightRows, RightSums, Rows, Visitor};
 use super::tile::{Place, tile};
 use super::{BLOCK, Left, Right};
+use crate::kernel::aligned::Aligned;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::{Level, WithLanes};
 
@@ -40,8 +41,8 @@ impl Task<'_> {
 /// Copies of operands, kept from one product to the next.
 #[derive(Default)]
 struct Scratch {
-    left: Vec<f32>,
-    right: Vec<f32>,
+    left: Aligned<f32>,
+    right: Aligned<f32>,
 }
 
 thread_local! {
@@ -139,9 +140,7 @@ impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<Man
 fn few<L: Lanes, B: RightSums<L>, const R: usize, const C: usize, const P: usize>(lanes: L, run: Run<'_>, b: B) {
     let Run { task: Task { a, first_row, b: right, first_panel, mut out }, scratch } = run;
     let depth = right.depth();
-    let left = &mut scratch.left;
-    left.resize(left.len().max(R * depth), 0.0);
-    let left = &mut left[..R * depth];
+    let left = &mut scratch.left.at_least(R * depth)[..R * depth];
     pack_left::<L, R>(lanes, a, first_row, R, 0, left);
     let (left, _) = left.as_chunks::<R>();
     let panels = out[0].len().div_ceil(C);
@@ -184,8 +183,7 @@ fn many<L: Lanes, B: RightBlocks<L>, const R: usize, const C: usize>(lanes: L, r
     let Scratch { left, right } = scratch;
     let depth = whole.depth();
     let step = out.len().div_ceil(out.len().div_ceil(CHUNK_ROWS)).next_multiple_of(R);
-    left.resize(left.len().max(step * depth), 0.0);
-    right.resize(right.len().max(BLOCK * C), 0.0);
+    let (left, right) = (left.at_least(step * depth), right.at_least(BLOCK * C));
     let panels = out[0].len().div_ceil(C);
     let group = (GROUP_COLUMNS / C).max(1);
     for (chunk, out) in out.chunks_mut(step).enumerate() {

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::BLOCK;
 use super::integers::IntegerPanels;
 use super::tile::{Sink, tile};
+use crate::kernel::aligned::Aligned;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
 use crate::kernel::quantized::{IntegerBits, QuantizedRows};
@@ -26,9 +27,9 @@ pub struct PackedMatrix {
 #[derive(Clone, Debug)]
 enum Panels {
     /// One value each.
-    F32(Vec<f32>),
+    F32(Aligned<f32>),
     /// A row of a panel is one vector of words: column w in the low half of word w, column `width / 2 + w` in its high half.
-    Bf16(Vec<u32>),
+    Bf16(Aligned<u32>),
     /// Integers with scales.
     Integers(IntegerPanels),
 }
@@ -117,8 +118,8 @@ impl PackedMatrix {
     /// Bytes it occupies.
     pub fn len_bytes(&self) -> usize {
         match &self.panels {
-            Panels::F32(values) => size_of_val(values.as_slice()),
-            Panels::Bf16(words) => size_of_val(words.as_slice()),
+            Panels::F32(values) => size_of_val(&**values),
+            Panels::Bf16(words) => size_of_val(&**words),
             Panels::Integers(integers) => integers.len_bytes(),
         }
     }
@@ -422,9 +423,9 @@ fn panels<T: Copy + Default + Send>(
     n: usize,
     len: usize,
     fill: impl Fn(usize, &mut [T]) + Sync,
-) -> Vec<T> {
+) -> Aligned<T> {
     let width = level.panel_columns();
-    let mut panels = vec![T::default(); n.div_ceil(width) * len];
+    let mut panels = Aligned::zeros(n.div_ceil(width) * len);
     if len > 0 {
         let one = |(panel, out): (usize, &mut [T])| fill(panel * width, out);
         if !worthwhile(panels.len(), PARALLEL_PACK) {
