@@ -76,11 +76,11 @@ fn kept_per_token(config: &DecoderConfig, low: usize, tokens: usize) -> usize {
     4 * config.hidden + 2 * queries + 2 * keys + 3 * config.intermediate + config.heads * tokens + low
 }
 
-/// The greatest number of rows of logits that the loss head holds at a time, and the bytes of those rows and of their gradients.
+/// The greatest number of rows of logits that the loss head holds at a time, and the bytes of those rows.
 pub fn loss_head_len_bytes(config: &DecoderConfig, examples: &[Example]) -> (usize, u64) {
     let learned = examples.iter().map(|example| example.tokens.len() - example.loss_from).max().unwrap_or(0);
-    let rows = learned.min(head::chunk_rows(config.vocabulary, false));
-    (rows, 4 * (rows * (2 * config.vocabulary + 4 * config.hidden)) as u64)
+    let rows = head::chunk_rows(config.vocabulary, learned, false);
+    (rows, 4 * (rows * (config.vocabulary + 4 * config.hidden)) as u64)
 }
 
 /// How many examples of a micro-batch are in flight at once on `threads` threads.

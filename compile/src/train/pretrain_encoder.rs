@@ -176,13 +176,12 @@ impl<'a> EncoderObjective<'a> {
         let mut logits = vec![0.0; group.len() * classes];
         kernel::product(level, &unit, group.len(), &network.proxies, &mut logits);
         let mut loss = 0.0;
-        let mut logits_gradient = vec![0.0; logits.len()];
-        let rows = logits.chunks_exact_mut(classes).zip(logits_gradient.chunks_exact_mut(classes));
-        for ((row, gradient), passage) in rows.zip(group) {
+        for (row, passage) in logits.chunks_exact_mut(classes).zip(group) {
             row.iter_mut().for_each(|logit| *logit *= self.proxies.scale);
-            loss += f64::from(kernel::cross_entropy(level, row, passage.class as usize, Some(gradient)));
-            gradient.iter_mut().for_each(|g| *g *= self.proxies.scale);
+            loss += f64::from(kernel::cross_entropy(level, row, passage.class as usize));
+            row.iter_mut().for_each(|g| *g *= self.proxies.scale);
         }
+        let logits_gradient = logits;
         weight_gradient(level, &logits_gradient, &unit, classes, width, proxies);
         let unit_gradient = argument_gradient(level, &logits_gradient, &network.proxies);
         let mut out = Vec::with_capacity(hidden.iter().map(|rows| rows.len()).sum());

@@ -3,25 +3,36 @@
 //! `m = max x`, `s = Σ exp(x_i - m)` by the 32-lane reduction, `log p_t = (x_t - m) - ln s`; the loss is `-log p_t`.
 //! Its gradient is `p_i = exp(x_i - m) / s`, less 1 at the target.
 
+use rayon::prelude::*;
+
 use super::fma::Fma;
 use super::level::{Level, Vectorized};
 use super::math::{exp, ln};
 use super::reduce::{LANES, max_lanes, tree};
-use super::softmax::softmax_row;
+use super::softmax::normalise;
+use super::spread::worthwhile;
 
-/// Computes `-log p` of the target, and where asked the gradient with respect to each logit `[V]`.
+/// Computes `-log p` of the target and replaces the logits `[V]` by its gradient with respect to each.
 ///
 /// # Panics
 ///
-/// Where the target is not below V or the gradient's length is not V.
-pub fn cross_entropy(level: Level, logits: &[f32], target: usize, gradient: Option<&mut [f32]>) -> f32 {
-    let loss = -log_probability(level, logits, target);
-    if let Some(gradient) = gradient {
-        gradient.copy_from_slice(logits);
-        level.vectorize(Probabilities(gradient));
-        gradient[target] -= 1.0;
+/// Where the target is not below V.
+pub fn cross_entropy(level: Level, logits: &mut [f32], target: usize) -> f32 {
+    level.vectorize(CrossEntropy { logits, target })
+}
+
+/// [`cross_entropy`] of every row of logits `[R, V]`, one target each; the rows are spread over the current thread pool.
+///
+/// # Panics
+///
+/// As [`cross_entropy`], and where the number of logits is not R · V.
+pub fn cross_entropies(level: Level, logits: &mut [f32], vocabulary: usize, targets: &[u32]) -> Vec<f32> {
+    assert_eq!(logits.len(), targets.len() * vocabulary, "logits [{}, {vocabulary}]", targets.len());
+    let one = |(row, target): (&mut [f32], &u32)| cross_entropy(level, row, *target as usize);
+    if !worthwhile(logits.len(), PARALLEL_LOGITS) {
+        return logits.chunks_exact_mut(vocabulary).zip(targets).map(one).collect();
     }
-    loss
+    logits.par_chunks_exact_mut(vocabulary).zip(targets).map(one).collect()
 }
 
 /// Computes the natural logarithm of the target's softmax probability.
@@ -69,14 +80,20 @@ pub fn argmax(x: &[f32]) -> usize {
     best
 }
 
-struct Probabilities<'a>(&'a mut [f32]);
+struct CrossEntropy<'a> {
+    logits: &'a mut [f32],
+    target: usize,
+}
 
-impl Vectorized for Probabilities<'_> {
-    type Output = ();
+impl Vectorized for CrossEntropy<'_> {
+    type Output = f32;
 
     #[inline(always)]
-    fn run<F: Fma>(self) {
-        softmax_row::<F>(self.0);
+    fn run<F: Fma>(self) -> f32 {
+        let logit = self.logits[self.target];
+        let (max, sum) = normalise::<F>(self.logits);
+        self.logits[self.target] -= 1.0;
+        -((logit - max) - ln::<F>(sum))
     }
 }
 
@@ -102,3 +119,6 @@ impl<'a> Vectorized for Denominator<'a> {
         LogSoftmax { logits, max, ln_sum: ln::<F>(tree(lanes)) }
     }
 }
+
+/// Logits below which rows stay on the calling thread.
+const PARALLEL_LOGITS: usize = 1 << 14;

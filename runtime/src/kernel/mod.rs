@@ -47,7 +47,7 @@ pub use fma::{Fma, Hardware, Software, fma};
 pub use half::f16_bits;
 pub use key_value::KeyValue;
 pub use level::{Level, Vectorized};
-pub use loss::{LogSoftmax, argmax, cross_entropy, log_probability};
+pub use loss::{LogSoftmax, argmax, cross_entropies, cross_entropy, log_probability};
 pub use norm::{layer_norm, rms_norm};
 #[cfg(feature = "planted")]
 pub use planted::{Plant, planted};

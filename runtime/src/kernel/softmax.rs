@@ -25,6 +25,12 @@ impl Vectorized for Softmax<'_> {
 
 #[inline(always)]
 pub(crate) fn softmax_row<F: Fma>(row: &mut [f32]) {
+    normalise::<F>(row);
+}
+
+/// Replaces a row by its softmax; gives its maximum and the sum of its exponentials.
+#[inline(always)]
+pub(super) fn normalise<F: Fma>(row: &mut [f32]) -> (f32, f32) {
     let max = max_lanes(row);
     for x in row.iter_mut() {
         *x = exp::<F>(*x - max);
@@ -33,4 +39,5 @@ pub(crate) fn softmax_row<F: Fma>(row: &mut [f32]) {
     for x in row.iter_mut() {
         *x /= sum;
     }
+    (max, sum)
 }

@@ -302,8 +302,17 @@ impl Decoder {
     pub fn logits(&self, rows: &[f32]) -> Buffer {
         let count = rows.len() / self.config.hidden;
         let mut logits = Buffer::unwritten(count * self.config.vocabulary);
-        kernel::product(self.level, rows, count, &self.head, &mut logits);
+        self.logits_into(rows, &mut logits);
         logits
+    }
+
+    /// Writes the logits `[R, V]` of final-normed rows `[R, C]`.
+    ///
+    /// # Panics
+    ///
+    /// Where the shapes do not fit.
+    pub fn logits_into(&self, rows: &[f32], logits: &mut [f32]) {
+        kernel::product(self.level, rows, rows.len() / self.config.hidden, &self.head, logits);
     }
 
     /// Appends the most likely token (the lowest id of equals) until one of `stop` or `max_new` tokens.

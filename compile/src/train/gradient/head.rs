@@ -36,15 +36,16 @@ pub(crate) fn head(
         hidden: vec![0.0; hidden.len()],
         learned: learns.then(|| (vec![0.0; width], vec![0.0; vocabulary * width])),
     };
-    let chunk = chunk_rows(vocabulary, learns);
     let first_row = example.loss_from - 1;
     let rows = example.tokens.len() - example.loss_from;
+    let chunk = chunk_rows(vocabulary, rows, learns);
     let note = |operation: &str, tensor: &str, values: &[f32], width: usize| {
         if let Some(record) = record {
             record.tensor("loss", None, operation, tensor, &[values.len() / width, width], values);
         }
     };
     let mut losses = Vec::new();
+    let mut held = Buffer::unwritten(rows.min(chunk) * vocabulary);
     let mut start = 0;
     while start < rows {
         let end = rows.min(start + chunk);
@@ -53,23 +54,21 @@ pub(crate) fn head(
         let mut normed = Buffer::unwritten(x.len());
         kernel::rms_norm(level, x, &decoder.final_norm, eps, &mut normed);
         note("model.norm", "normed", &normed, width);
-        let logits = decoder.logits(&normed);
-        note("lm_head", "logits", &logits, vocabulary);
-        let mut logits_gradient = Buffer::unwritten(logits.len());
+        let logits = &mut held[..(end - start) * vocabulary];
+        decoder.logits_into(&normed, logits);
+        note("lm_head", "logits", logits, vocabulary);
         let targets = &example.tokens[example.loss_from + start..example.loss_from + end];
-        let pairs = logits.chunks_exact(vocabulary).zip(logits_gradient.chunks_exact_mut(vocabulary));
-        for ((row, gradient), &target) in pairs.zip(targets) {
-            let loss = f64::from(kernel::cross_entropy(level, row, target as usize, Some(gradient)));
+        for loss in kernel::cross_entropies(level, logits, vocabulary, targets).into_iter().map(f64::from) {
             out.loss += loss;
             losses.push(loss);
         }
-        note("softmax(logits) - target", "gradient of logits", &logits_gradient, vocabulary);
-        let normed_gradient = argument_gradient(level, &logits_gradient, &decoder.head);
+        note("softmax(logits) - target", "gradient of logits", logits, vocabulary);
+        let normed_gradient = argument_gradient(level, logits, &decoder.head);
         note("lm_head, backward", "gradient of normed", &normed_gradient, width);
         let mut norm_gradient = None;
         if let Some((norm, head)) = &mut out.learned {
             let mut part = vec![0.0; head.len()];
-            weight_gradient(level, &logits_gradient, &normed, vocabulary, width, &mut part);
+            weight_gradient(level, logits, &normed, vocabulary, width, &mut part);
             kernel::add(level, head, &part);
             norm_gradient = Some(norm.as_mut_slice());
         }
@@ -84,10 +83,15 @@ pub(crate) fn head(
     out
 }
 
-/// Rows of logits held at once; a learned head's gradient is a product over the rows, and its chunks are that product's blocks.
-pub(crate) fn chunk_rows(vocabulary: usize, learns: bool) -> usize {
-    if learns { kernel::BLOCK } else { (CHUNK_VALUES / vocabulary).clamp(1, kernel::BLOCK) }
+/// Of so many rows of logits, those held at once; a learned head's gradient is a product over the rows, and its chunks are that product's
+/// blocks.
+pub(crate) fn chunk_rows(vocabulary: usize, rows: usize, learns: bool) -> usize {
+    if learns {
+        return kernel::BLOCK;
+    }
+    let most = (CHUNK_VALUES / vocabulary).clamp(1, kernel::BLOCK);
+    rows.div_ceil(rows.div_ceil(most).max(1))
 }
 
-/// Logits held at once when the head is frozen: 16 MB.
-const CHUNK_VALUES: usize = 1 << 22;
+/// Logits held at once when the head is frozen: 64 MiB.
+const CHUNK_VALUES: usize = 1 << 24;
