@@ -103,8 +103,8 @@ thread_local! {
     static WAITING: Cell<Vec<Vec<f32>>> = const { Cell::new(Vec::new()) };
 }
 
-/// Values below which the allocator is as quick: 16 KiB.
-const LEAST_LEN: usize = 1 << 12;
+/// Values below which the allocator is as quick: 4 KiB.
+const LEAST_LEN: usize = 1 << 10;
 const MOST_LEN: usize = Buffer::WAITING_LEN_BYTES / 4;
 /// Buffers that may wait on a thread.
 const MOST_WAITING: usize = 64;

@@ -8,7 +8,8 @@
 use rayon::prelude::*;
 
 use super::BLOCK;
-use super::storage::{Across, F32Rows, RightBlocks, RightSums, transpose};
+use super::across::{Across, transpose};
+use super::storage::{F32Rows, RightBlocks, RightSums};
 use super::tile::{Sink, land};
 use crate::kernel::aligned::Aligned;
 use crate::kernel::lanes::Lanes;

@@ -4,6 +4,7 @@
 //! +0. SIMD lanes run over j and register rows over i, so neither the width of a vector, the tile, the split over threads nor
 //! the number of rows can show: every output depends on its own row of A and column of B alone.
 
+mod across;
 mod integers;
 mod run;
 mod storage;
@@ -15,7 +16,7 @@ use super::fma::Fma;
 use super::level::{Level, Vectorized};
 use super::reduce::LANES;
 use super::spread::worthwhile;
-use run::{CHUNK_ROWS, Task};
+use run::{CHUNK_ROWS, Part, Task};
 pub use storage::PackedMatrix;
 pub(crate) use tile::tile_strided;
 
@@ -43,7 +44,8 @@ pub fn product_by_transpose(level: Level, a: &[f32], m: usize, b: &PackedMatrix,
     multiply(level, left, m, vec![(Right { matrix: b, across: true }, c)]);
 }
 
-/// Computes several products of the same left side, as if one after the other: fewer hand-overs where each is small.
+/// Computes several products of the same left side, as if one after the other: the left side is packed once for all of them, and there are
+/// fewer hand-overs where each is small.
 ///
 /// # Panics
 ///
@@ -118,61 +120,83 @@ impl Right<'_> {
 }
 
 fn multiply(level: Level, a: Left<'_>, m: usize, right: Vec<(Right<'_>, &mut [f32])>) {
-    let work = |b: Right<'_>| m.saturating_mul(b.panel_count() * level.panel_columns()).saturating_mul(b.depth());
-    let spread = worthwhile(right.iter().map(|(b, _)| work(*b)).sum(), PARALLEL_WORK);
-    let mut tasks = Vec::new();
+    let mut whole = Vec::with_capacity(right.len());
     for (b, c) in right {
         assert_eq!(level, b.matrix.level(), "level of a packed matrix");
         assert_eq!(c.len(), m * b.columns(), "output of a product [{m}, {}]", b.columns());
         if b.depth() == 0 || c.is_empty() {
             c.fill(0.0);
-            continue;
+        } else {
+            whole.push((b, c));
         }
-        let groups = if spread { grid(m, b, work(b)) } else { (1, 1) };
-        cut(level, a, m, b, c, groups, &mut tasks);
     }
-    if spread {
+    let Some((first, _)) = whole.first() else { return };
+    let (depth, across) = (first.depth(), first.across);
+    let panels = whole.iter().map(|(b, _)| panel_pairs(*b)).sum();
+    let work = m.saturating_mul(panels * level.panel_columns()).saturating_mul(depth);
+    if worthwhile(work, PARALLEL_WORK) {
+        let tasks = cut(level, a, m, whole, grid(m, panels, across, work), panels);
         tasks.into_par_iter().with_max_len(1).for_each(|task| task.compute(level));
     } else {
-        tasks.into_iter().for_each(|task| task.compute(level));
+        cut(level, a, m, whole, (1, 1), panels).into_iter().for_each(|task| task.compute(level));
     }
 }
 
-/// Cuts one product into tasks, so many groups of rows by so many of columns.
+/// Panels of a right side, an even number: integers lie by pairs of panels.
+fn panel_pairs(b: Right<'_>) -> usize {
+    b.panel_count().next_multiple_of(2)
+}
+
+/// Cuts products of one left side into tasks: so many groups of rows by so many of columns, those of all right sides in a line. A group of
+/// columns' tasks follow one another, so that a thread stays with its part of the right sides.
 fn cut<'a>(
     level: Level,
     a: Left<'a>,
     m: usize,
-    b: Right<'a>,
-    c: &'a mut [f32],
+    right: Vec<(Right<'a>, &'a mut [f32])>,
     (row_groups, column_groups): (usize, usize),
-    tasks: &mut Vec<Task<'a>>,
-) {
-    let (panels, columns) = (b.panel_count(), b.columns());
+    panels: usize,
+) -> Vec<Task<'a>> {
     let rows = m.div_ceil(row_groups).next_multiple_of(level.tile_rows()).min(m);
-    // Even: integers lie by pairs of panels.
     let panels_each = panels.div_ceil(column_groups).next_multiple_of(2);
-    let width = panels_each * level.panel_columns();
-    for (group, c) in c.chunks_mut(rows * columns).enumerate() {
-        let from = tasks.len();
-        for first_panel in (0..panels).step_by(panels_each) {
-            tasks.push(Task { a, first_row: group * rows, b, first_panel, out: Vec::with_capacity(rows) });
-        }
-        for row in c.chunks_exact_mut(columns) {
-            for (task, part) in tasks[from..].iter_mut().zip(row.chunks_mut(width)) {
-                task.out.push(part);
+    let (row_groups, column_groups) = (m.div_ceil(rows), panels.div_ceil(panels_each));
+    let mut tasks: Vec<Task<'a>> = (0..row_groups * column_groups)
+        .map(|i| Task { a, first_row: i % row_groups * rows, parts: Vec::new() })
+        .collect();
+    let mut start = 0;
+    for (b, c) in right {
+        let (columns, end) = (b.columns(), start + panel_pairs(b));
+        let groups = start / panels_each..end.div_ceil(panels_each);
+        for (row_group, c) in c.chunks_mut(rows * columns).enumerate() {
+            let mut parts: Vec<Part<'a>> = groups
+                .clone()
+                .map(|group| (group * panels_each).saturating_sub(start))
+                .map(|first_panel| Part { b, first_panel, out: Vec::with_capacity(rows) })
+                .collect();
+            for row in c.chunks_exact_mut(columns) {
+                // From the last part on: each ends where the one after it begins.
+                let mut rest = row;
+                for part in parts.iter_mut().rev() {
+                    let (before, here) = rest.split_at_mut(part.first_panel * level.panel_columns());
+                    part.out.push(here);
+                    rest = before;
+                }
+            }
+            for (group, part) in groups.clone().zip(parts) {
+                tasks[group * row_groups + row_group].parts.push(part);
             }
         }
+        start = end;
     }
+    tasks
 }
 
-/// Chooses into how many groups of rows and of columns a product of so many multiplications is cut.
-fn grid(m: usize, b: Right<'_>, work: usize) -> (usize, usize) {
+/// Chooses into how many groups of rows and of columns products of so many multiplications are cut.
+fn grid(m: usize, panels: usize, across: bool, work: usize) -> (usize, usize) {
     let threads = rayon::current_num_threads();
-    let tasks = (work / (PARALLEL_WORK / 2)).clamp(1, if b.across { threads } else { threads * 2 });
-    let panels = b.panel_count();
+    let tasks = (work / (PARALLEL_WORK / 2)).clamp(1, if across { threads } else { threads * 2 });
     // Each chunk of rows transposes what it reads of the right side: then columns are cut first.
-    let row_groups = if b.across { (m / CHUNK_ROWS).max(tasks / panels) } else { m / TASK_ROWS };
+    let row_groups = if across { (m / CHUNK_ROWS).max(tasks / panels) } else { m / TASK_ROWS };
     let row_groups = row_groups.clamp(1, tasks);
     (row_groups, tasks.div_ceil(row_groups).clamp(1, panels))
 }

@@ -5,18 +5,24 @@
 //! (decoding) walk each panel from end to end instead, several panels side by side, as memory gives them. The order of work never
 //! shows: each output adds its blocks in ascending order.
 
+use super::across::Across;
 use super::integers::IntegerPanels;
-use super::storage::{Across, F32Rows, RightBlocks, RightRows, RightSums, Rows, Visitor};
+use super::storage::{F32Rows, RightBlocks, RightRows, RightSums, Rows, Visitor};
 use super::tile::{Place, tile};
 use super::{BLOCK, Left, Right};
 use crate::kernel::aligned::Aligned;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::{Level, WithLanes};
 
-/// One thread's part: the rows from `first_row` on, `out` holding of each the columns from panel `first_panel` on.
+/// One thread's part: some rows of one left side past parts of the right sides, of which there is at least one.
 pub(super) struct Task<'a> {
     pub(super) a: Left<'a>,
     pub(super) first_row: usize,
+    pub(super) parts: Vec<Part<'a>>,
+}
+
+/// Part of a right side: the panels from `first_panel` on, `out` holding their columns of each row.
+pub(super) struct Part<'a> {
     pub(super) b: Right<'a>,
     pub(super) first_panel: usize,
     pub(super) out: Vec<&'a mut [f32]>,
@@ -24,10 +30,12 @@ pub(super) struct Task<'a> {
 
 impl Task<'_> {
     pub(super) fn compute(self, level: Level) {
-        let (rows, Right { matrix, across }) = (self.out.len(), self.b);
+        let Some(Part { b, out, .. }) = self.parts.first() else { return };
+        let (rows, depth) = (out.len(), b.depth());
+        let few = rows <= FEW_ROWS && self.parts.iter().all(|part| !part.b.across && part.b.matrix.suits_few_rows());
         let mut scratch = SCRATCH.take();
-        let run = Run { task: self, scratch: &mut scratch };
-        if rows <= FEW_ROWS && !across && matrix.suits_few_rows() {
+        let run = Run { task: self, rows, depth, scratch: &mut scratch };
+        if few {
             level.with_lanes(Few(run));
         } else if rows.next_multiple_of(level.lower_tile_rows()) < rows.next_multiple_of(level.tile_rows()) {
             level.with_lower_tile(Many(run));
@@ -51,6 +59,8 @@ thread_local! {
 
 struct Run<'a> {
     task: Task<'a>,
+    rows: usize,
+    depth: usize,
     scratch: &'a mut Scratch,
 }
 
@@ -65,8 +75,11 @@ impl WithLanes for Few<'_> {
 
     #[inline(always)]
     fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) {
-        let matrix = self.0.task.b.matrix;
-        matrix.visit(Shape::<_, L, ROWS, COLUMNS> { run: self, lanes });
+        match self.0.rows {
+            1 => few::<L, 1, COLUMNS>(lanes, self.0),
+            2 => few::<L, 2, COLUMNS>(lanes, self.0),
+            _ => few::<L, FEW_ROWS, COLUMNS>(lanes, self.0),
+        }
     }
 }
 
@@ -75,134 +88,165 @@ impl WithLanes for Many<'_> {
 
     #[inline(always)]
     fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) {
-        let matrix = self.0.task.b.matrix;
-        matrix.visit(Shape::<_, L, ROWS, COLUMNS> { run: self, lanes });
+        many::<L, ROWS, COLUMNS>(lanes, self.0);
     }
 }
 
-struct Shape<R, L, const ROWS: usize, const COLUMNS: usize> {
-    run: R,
-    lanes: L,
-}
-
-impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<Few<'_>, L, ROWS, COLUMNS> {
-    #[inline(always)]
-    fn rows<B: RightRows<L>>(self, b: Rows<B>)
-    where
-        Rows<B>: RightBlocks<L>,
-    {
-        let Shape { run: Few(run), lanes } = self;
-        match run.task.out.len() {
-            1 => few::<L, _, 1, COLUMNS, 4>(lanes, run, b),
-            2 => few::<L, _, 2, COLUMNS, 2>(lanes, run, b),
-            _ => few::<L, _, FEW_ROWS, COLUMNS, 2>(lanes, run, b),
-        }
-    }
-
-    #[inline(always)]
-    fn integers(self, b: &IntegerPanels) {
-        let Shape { run: Few(run), lanes } = self;
-        match run.task.out.len() {
-            1 => few::<L, _, 1, COLUMNS, 2>(lanes, run, b),
-            2 => few::<L, _, 2, COLUMNS, 2>(lanes, run, b),
-            _ => few::<L, _, FEW_ROWS, COLUMNS, 1>(lanes, run, b),
-        }
-    }
-}
-
-impl<L: Lanes, const ROWS: usize, const COLUMNS: usize> Visitor<L> for Shape<Many<'_>, L, ROWS, COLUMNS> {
-    #[inline(always)]
-    fn rows<B: RightRows<L>>(self, b: Rows<B>)
-    where
-        Rows<B>: RightBlocks<L>,
-    {
-        let Shape { run: Many(run), lanes } = self;
-        if run.task.b.across {
-            many::<L, _, ROWS, COLUMNS>(lanes, run, Across(b));
-        } else {
-            many::<L, _, ROWS, COLUMNS>(lanes, run, b);
-        }
-    }
-
-    #[inline(always)]
-    fn integers(self, b: &IntegerPanels) {
-        let Shape { run: Many(run), lanes } = self;
-        if run.task.b.across {
-            many::<L, _, ROWS, COLUMNS>(lanes, run, Across(b));
-        } else {
-            many::<L, _, ROWS, COLUMNS>(lanes, run, b);
-        }
-    }
-}
-
-/// Multiplies `R` rows, `P` panels side by side.
+/// Multiplies `R` rows.
 #[inline(always)]
-fn few<L: Lanes, B: RightSums<L>, const R: usize, const C: usize, const P: usize>(lanes: L, run: Run<'_>, b: B) {
-    let Run { task: Task { a, first_row, b: right, first_panel, mut out }, scratch } = run;
-    let depth = right.depth();
+fn few<L: Lanes, const R: usize, const C: usize>(lanes: L, run: Run<'_>) {
+    let Run { task: Task { a, first_row, parts }, depth, scratch, .. } = run;
     let left = &mut scratch.left.at_least(R * depth)[..R * depth];
     pack_left::<L, R>(lanes, a, first_row, R, 0, left);
     let (left, _) = left.as_chunks::<R>();
-    let panels = out[0].len().div_ceil(C);
-    let mut panel = 0;
-    while panel < panels {
-        let side_by_side = if panel + P <= panels { P } else { 1 };
-        for (block, a) in left.chunks(BLOCK).enumerate() {
-            let (from, k, first) = (first_panel + panel, block * BLOCK, block == 0);
-            let column = panel * C;
-            let whole = column + side_by_side * C <= out[0].len();
-            match (side_by_side == P, whole, first) {
-                (true, true, true) => {
-                    let place = Place::<false> { rows: &mut out, column };
-                    b.sums::<_, R, C, P>(lanes, a, from, k, place);
-                }
-                (true, true, false) => {
-                    let place = Place::<true> { rows: &mut out, column };
-                    b.sums::<_, R, C, P>(lanes, a, from, k, place);
-                }
-                (true, false, _) => {
-                    let mut sums = [[[0.0f32; C]; P]; R];
-                    b.sums::<_, R, C, P>(lanes, a, from, k, &mut sums);
-                    settle(&sums, &mut out, column, first);
-                }
-                (false, ..) => {
-                    let mut sums = [[[0.0f32; C]; 1]; R];
-                    b.sums::<_, R, C, 1>(lanes, a, from, k, &mut sums);
-                    settle(&sums, &mut out, column, first);
-                }
-            }
-        }
-        panel += side_by_side;
+    for part in parts {
+        part.b.matrix.visit(Walk::<L, R, C> { lanes, left, first_panel: part.first_panel, out: part.out });
     }
 }
 
-/// Multiplies any number of rows, a chunk of rows and a group of panels at a time.
-#[inline(always)]
-fn many<L: Lanes, B: RightBlocks<L>, const R: usize, const C: usize>(lanes: L, run: Run<'_>, b: B) {
-    let Run { task: Task { a, first_row, b: whole, first_panel, mut out }, scratch } = run;
-    let Scratch { left, right } = scratch;
-    let depth = whole.depth();
-    let step = out.len().div_ceil(out.len().div_ceil(CHUNK_ROWS)).next_multiple_of(R);
-    let (left, right) = (left.at_least(step * depth), right.at_least(BLOCK * C));
-    let panels = out[0].len().div_ceil(C);
-    let group = (GROUP_COLUMNS / C).max(1);
-    for (chunk, out) in out.chunks_mut(step).enumerate() {
-        let rows = out.len().next_multiple_of(R);
-        let mut packed = &mut left[..rows * depth];
-        let mut blocks = Vec::with_capacity(depth.div_ceil(BLOCK));
-        for k in (0..depth).step_by(BLOCK) {
-            let (block, rest) = packed.split_at_mut(rows * BLOCK.min(depth - k));
-            pack_left::<L, R>(lanes, a, first_row + chunk * step, out.len(), k, block);
-            blocks.push(&*block);
-            packed = rest;
+/// `R` packed rows, and where their products with some panels go.
+struct Walk<'a, 'b, L, const R: usize, const C: usize> {
+    lanes: L,
+    left: &'a [[f32; R]],
+    first_panel: usize,
+    out: Vec<&'b mut [f32]>,
+}
+
+impl<L: Lanes, const R: usize, const C: usize> Visitor<L> for Walk<'_, '_, L, R, C> {
+    #[inline(always)]
+    fn rows<B: RightRows<L>>(self, b: Rows<B>)
+    where
+        Rows<B>: RightBlocks<L>,
+    {
+        if R == 1 { self.past::<_, 4>(b) } else { self.past::<_, 2>(b) }
+    }
+
+    #[inline(always)]
+    fn integers(self, b: &IntegerPanels) {
+        if R <= 2 { self.past::<_, 2>(b) } else { self.past::<_, 1>(b) }
+    }
+}
+
+impl<L: Lanes, const R: usize, const C: usize> Walk<'_, '_, L, R, C> {
+    /// Walks the panels from end to end, `P` side by side.
+    #[inline(always)]
+    fn past<B: RightSums<L>, const P: usize>(self, b: B) {
+        let Walk { lanes, left, first_panel, mut out } = self;
+        let panels = out[0].len().div_ceil(C);
+        let mut panel = 0;
+        while panel < panels {
+            let side_by_side = if panel + P <= panels { P } else { 1 };
+            for (block, a) in left.chunks(BLOCK).enumerate() {
+                let (from, k, first) = (first_panel + panel, block * BLOCK, block == 0);
+                let column = panel * C;
+                let whole = column + side_by_side * C <= out[0].len();
+                match (side_by_side == P, whole, first) {
+                    (true, true, true) => {
+                        let place = Place::<false> { rows: &mut out, column };
+                        b.sums::<_, R, C, P>(lanes, a, from, k, place);
+                    }
+                    (true, true, false) => {
+                        let place = Place::<true> { rows: &mut out, column };
+                        b.sums::<_, R, C, P>(lanes, a, from, k, place);
+                    }
+                    (true, false, _) => {
+                        let mut sums = [[[0.0f32; C]; P]; R];
+                        b.sums::<_, R, C, P>(lanes, a, from, k, &mut sums);
+                        settle(&sums, &mut out, column, first);
+                    }
+                    (false, ..) => {
+                        let mut sums = [[[0.0f32; C]; 1]; R];
+                        b.sums::<_, R, C, 1>(lanes, a, from, k, &mut sums);
+                        settle(&sums, &mut out, column, first);
+                    }
+                }
+            }
+            panel += side_by_side;
         }
+    }
+}
+
+/// Multiplies any number of rows, a chunk of them at a time.
+#[inline(always)]
+fn many<L: Lanes, const R: usize, const C: usize>(lanes: L, run: Run<'_>) {
+    let Run { task: Task { a, first_row, mut parts }, rows, depth, scratch } = run;
+    let Scratch { left, right } = scratch;
+    let step = rows.div_ceil(rows.div_ceil(CHUNK_ROWS)).next_multiple_of(R);
+    let held = depth.min((LEFT_VALUES / step).next_multiple_of(BLOCK));
+    let (left, room) = (left.at_least(step * held), right.at_least(BLOCK * C));
+    for chunk in (0..rows).step_by(step) {
+        let end = rows.min(chunk + step);
+        let padded = (end - chunk).next_multiple_of(R);
+        for first_k in (0..depth).step_by(held) {
+            let mut packed = &mut left[..padded * held.min(depth - first_k)];
+            let mut blocks = Vec::with_capacity(held.div_ceil(BLOCK));
+            for k in (first_k..depth.min(first_k + held)).step_by(BLOCK) {
+                let (block, rest) = packed.split_at_mut(padded * BLOCK.min(depth - k));
+                pack_left::<L, R>(lanes, a, first_row + chunk, end - chunk, k, block);
+                blocks.push(&*block);
+                packed = rest;
+            }
+            for Part { b, first_panel, out } in &mut parts {
+                let (first_panel, across, out) = (*first_panel, b.across, &mut out[chunk..end]);
+                let blocks = &blocks;
+                b.matrix.visit(Chunk::<L, R, C> {
+                    lanes,
+                    rows: padded,
+                    blocks,
+                    first_k,
+                    across,
+                    first_panel,
+                    out,
+                    room,
+                });
+            }
+        }
+    }
+}
+
+/// Packed rows, and where their products with some panels go.
+struct Chunk<'a, 'b, L, const R: usize, const C: usize> {
+    lanes: L,
+    rows: usize,
+    /// Of each block of k `[rows / R, len, R]`.
+    blocks: &'a [&'a [f32]],
+    /// Where the first block begins.
+    first_k: usize,
+    across: bool,
+    first_panel: usize,
+    out: &'a mut [&'b mut [f32]],
+    room: &'a mut [f32],
+}
+
+impl<L: Lanes, const R: usize, const C: usize> Visitor<L> for Chunk<'_, '_, L, R, C> {
+    #[inline(always)]
+    fn rows<B: RightRows<L>>(self, b: Rows<B>)
+    where
+        Rows<B>: RightBlocks<L>,
+    {
+        if self.across { self.past(Across(b)) } else { self.past(b) }
+    }
+
+    #[inline(always)]
+    fn integers(self, b: &IntegerPanels) {
+        if self.across { self.past(Across(b)) } else { self.past(b) }
+    }
+}
+
+impl<L: Lanes, const R: usize, const C: usize> Chunk<'_, '_, L, R, C> {
+    /// Takes the rows past the panels, a group of them at a time.
+    #[inline(always)]
+    fn past<B: RightBlocks<L>>(self, b: B) {
+        let Chunk { lanes, rows, blocks, first_k, first_panel, out, room, .. } = self;
+        let panels = out[0].len().div_ceil(C);
+        let group = (GROUP_COLUMNS / C).max(1);
         for panel in (0..panels).step_by(group) {
             for (index, block) in blocks.iter().enumerate() {
                 let len = block.len() / rows;
-                let first = index == 0;
+                let k = first_k + index * BLOCK;
                 for panel in panel..panels.min(panel + group) {
-                    let b = b.block::<C>(lanes, first_panel + panel, index * BLOCK, len, right);
-                    column::<L, R, C>(lanes, block, b, len, out, panel * C, first);
+                    let b = b.block::<C>(lanes, first_panel + panel, k, len, room);
+                    column::<L, R, C>(lanes, block, b, len, out, panel * C, k == 0);
                 }
             }
         }
@@ -274,7 +318,11 @@ fn pack_left<L: Lanes, const R: usize>(lanes: L, a: Left<'_>, first: usize, rows
                 out.fill([0.0; R]);
             }
             for (out, source) in out.iter_mut().zip(a.values[k * a.stride..].chunks(a.stride)) {
-                out[..count].copy_from_slice(&source[row..row + count]);
+                // A length the compiler knows is a few moves, not a call.
+                match source[row..].first_chunk::<R>() {
+                    Some(whole) if count == R => *out = *whole,
+                    _ => out[..count].copy_from_slice(&source[row..row + count]),
+                }
             }
         } else {
             interleave::<L, R>(lanes, &a.values[row * a.stride + k..], a.stride, count, out);
@@ -291,9 +339,7 @@ fn interleave<L: Lanes, const R: usize>(lanes: L, rows: &[f32], stride: usize, c
         for k in (0..whole).step_by(L::WIDTH) {
             let mut square = lanes.square(0.0);
             for (r, row) in square.as_mut().iter_mut().enumerate().take(count.saturating_sub(from)) {
-                if from + r < R {
-                    *row = lanes.load(&rows[(from + r) * stride + k..]);
-                }
+                *row = lanes.load(&rows[(from + r) * stride + k..]);
             }
             // A tile of fewer rows than a vector has lanes: what a vector writes beyond its own place, the next one writes over.
             for (i, values) in lanes.transpose(square).as_ref().iter().enumerate() {
@@ -324,5 +370,7 @@ const MOST_LANES: usize = 16;
 /// Rows taken at a time: 384 rows of one block are 384 KiB, within a core's second-level cache. With 192 a panel is fetched from afar
 /// twice as often (measured on one Zen 3 core at 1024 × 896 × 4864: 79 GFLOP/s, against 82).
 pub(super) const CHUNK_ROWS: usize = 384;
+/// Values of the left side that are packed at a time, 4 MiB: where K is a vocabulary, all of them would be a copy of the logits.
+const LEFT_VALUES: usize = 1 << 20;
 /// Columns of C taken at a time: 384 rows of them are 192 KiB.
 const GROUP_COLUMNS: usize = 128;

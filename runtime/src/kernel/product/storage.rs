@@ -207,8 +207,8 @@ pub(super) trait RightBlocks<L: Lanes>: Copy {
 /// The rows of all panels, `k` to a panel.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<B> {
-    of: B,
-    k: usize,
+    pub(super) of: B,
+    pub(super) k: usize,
 }
 
 impl<B> Rows<B> {
@@ -255,44 +255,6 @@ impl<L: Lanes> RightBlocks<L> for Rows<Bf16Rows<'_, L>> {
     }
 }
 
-/// The transpose of panels: each of its panels has `C` of their rows as its columns.
-#[derive(Clone, Copy)]
-pub(super) struct Across<B>(pub(super) B);
-
-impl<L: Lanes, B: RightRows<L>> RightBlocks<L> for Across<Rows<B>> {
-    #[inline(always)]
-    fn block<'r, const C: usize>(
-        self,
-        lanes: L,
-        panel: usize,
-        k: usize,
-        len: usize,
-        room: &'r mut [f32],
-    ) -> F32Rows<'r, L>
-    where
-        Self: 'r,
-    {
-        let from = panel * C;
-        let count = C.min(self.0.k - from);
-        for (i, out) in room.chunks_exact_mut(C * C).enumerate().take(len.div_ceil(C)) {
-            transpose(lanes, self.0.part(k / C + i, from, count), count, out);
-        }
-        F32Rows(&L::vectors(room).as_chunks().0[..len])
-    }
-}
-
-/// Writes the transpose of the first `count` rows of a panel to `out` `[C, C]`, `C` being two vectors; missing columns are zeros.
-#[inline(always)]
-pub(super) fn transpose<L: Lanes, B: RightRows<L>>(lanes: L, rows: B, count: usize, out: &mut [f32]) {
-    for first in [0, L::WIDTH] {
-        let [low, high] = rows.columns(lanes, first, L::WIDTH.min(count.saturating_sub(first)));
-        let places = out.chunks_exact_mut(L::WIDTH).skip(first / L::WIDTH).step_by(2);
-        for (place, values) in places.zip(low.as_ref().iter().chain(high.as_ref())) {
-            lanes.store(*values, place);
-        }
-    }
-}
-
 /// Panels that few rows pass side by side.
 pub(super) trait RightSums<L: Lanes>: Copy {
     /// Chains `R` rows over the block from `k` on of `P` panels of `C` columns from `panel` on.
@@ -330,6 +292,8 @@ pub(super) trait RightRows<L: Lanes>: Copy {
     fn part(self, from: usize, len: usize) -> Self;
     /// The two vectors of one row.
     fn row(self, lanes: L, row: usize) -> [L::Vector; 2];
+    /// Asks for the `len` rows from `from` on, which need not exist.
+    fn prefetch(self, lanes: L, from: usize, len: usize);
 
     /// The columns of at most `WIDTH` rows from `first` on: those of the first vectors, then those of the second. Missing rows are zeros.
     #[inline(always)]
@@ -356,6 +320,11 @@ impl<L: Lanes> RightRows<L> for F32Rows<'_, L> {
     fn row(self, _: L, row: usize) -> [L::Vector; 2] {
         self.0[row]
     }
+
+    #[inline(always)]
+    fn prefetch(self, lanes: L, from: usize, len: usize) {
+        prefetch(lanes, self.0, from, len);
+    }
 }
 
 /// Rows of bf16 values.
@@ -373,6 +342,11 @@ impl<L: Lanes> RightRows<L> for Bf16Rows<'_, L> {
         lanes.widen_bf16(self.0[row])
     }
 
+    #[inline(always)]
+    fn prefetch(self, lanes: L, from: usize, len: usize) {
+        prefetch(lanes, self.0, from, len);
+    }
+
     /// Transposes the words, each of which holds a value of either vector.
     #[inline(always)]
     fn columns(self, lanes: L, first: usize, count: usize) -> [L::Square; 2] {
@@ -386,6 +360,15 @@ impl<L: Lanes> RightRows<L> for Bf16Rows<'_, L> {
             [low.as_mut()[r], high.as_mut()[r]] = lanes.widen_bf16(lanes.bits(words.as_ref()[r]));
         }
         [low, high]
+    }
+}
+
+/// Asks for the cache lines of `len` rows.
+#[inline(always)]
+fn prefetch<L: Lanes, T>(lanes: L, rows: &[T], from: usize, len: usize) {
+    let begin = rows.as_ptr().wrapping_add(from).cast::<u32>();
+    for line in 0..(len * size_of::<T>()).div_ceil(64) {
+        lanes.prefetch(begin.wrapping_add(line * 16));
     }
 }
 

@@ -65,6 +65,15 @@ fn product_equals_the_reference_when_cut_over_threads() {
 }
 
 #[test]
+fn a_left_side_packed_in_pieces_gives_the_bits_of_the_reference() {
+    pool(1).install(|| check(384, 2900, 9));
+}
+
+fn pool(threads: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool")
+}
+
+#[test]
 fn a_matrix_kept_as_bf16_gives_the_bits_of_its_values() {
     for (m, k, n) in
         [(1, 521, 67), (2, 300, 64), (3, 256, 65), (4, 257, 31), (17, 513, 33), (401, 64, 61), (1, 1031, 1031)]
@@ -147,8 +156,7 @@ proptest::proptest! {
             let mut whole = vec![0.0; m * n];
             product(level, &a, m, &packed, &mut whole);
             let mut parts = vec![0.0; m * n];
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
-            pool.install(|| {
+            pool(threads).install(|| {
                 let (first, second) = parts.split_at_mut(cut * n);
                 product(level, &a[..cut * k], cut, &packed, first);
                 product(level, &a[cut * k..], m - cut, &packed, second);
@@ -227,13 +235,17 @@ fn products_of_one_left_side_are_those_one_by_one() {
                 .into_iter()
                 .collect();
             let empty = || right.iter().map(|b| vec![f32::NAN; m * b.n()]).collect::<Vec<_>>();
-            let (mut want, mut got) = (empty(), empty());
+            let mut want = empty();
             for (b, c) in right.iter().zip(&mut want) {
                 product(level, &a, m, b, c);
             }
-            products(level, &a, m, right.iter().zip(got.iter_mut().map(Vec::as_mut_slice)).collect());
             let all = |c: &[Vec<f32>]| c.iter().map(|c| bits(c)).collect::<Vec<_>>();
-            assert_eq!(all(&got), all(&want), "{m} rows of {k} at {level:?}");
+            for threads in [1, 2, 5, 16] {
+                let mut got = empty();
+                let pairs = right.iter().zip(got.iter_mut().map(Vec::as_mut_slice)).collect();
+                pool(threads).install(|| products(level, &a, m, pairs));
+                assert_eq!(all(&got), all(&want), "{m} rows of {k} at {level:?} on {threads} threads");
+            }
         }
     }
 }
