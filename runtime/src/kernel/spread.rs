@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -31,8 +32,18 @@ pub fn side_by_side<W: Send, R: Send>(work: Vec<W>, body: impl Fn(W) -> R + Sync
 }
 
 /// Runs `body` on a thread of the pool: a thread outside it would fall asleep at every kernel that hands over work, and have to be woken.
+/// It is always the first one, because memory that a thread has freed is not surely there for another: a model in training took two steps'
+/// activations where two threads had a step each.
 fn within_pool<R: Send>(body: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| body())
+    if rayon::current_thread_index().is_some() {
+        return body();
+    }
+    let body = Mutex::new(Some(body));
+    let first = |context: rayon::BroadcastContext<'_>| {
+        let body = if context.index() == 0 { body.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
+        body.map(|body| body())
+    };
+    rayon::broadcast(first).into_iter().flatten().next().expect("a pool has a first thread")
 }
 
 /// Runs `body` on a thread of the pool with the other threads kept from falling asleep: for a long chain of small kernels, where waking a
@@ -99,6 +110,17 @@ mod tests {
             assert_eq!(apart, pieces / 3 * 3, "{pieces} pieces on three threads");
         }
         pool.install(|| alone(|| assert_eq!(side_by_side(vec![1, 2, 3, 4], |piece| piece * 2), [2, 4, 6, 8])));
+    }
+
+    #[test]
+    fn a_piece_by_itself_is_always_done_by_the_same_thread() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("a thread pool");
+        let inner = pool
+            .install(|| (rayon::current_thread_index(), side_by_side(vec![()], |()| rayon::current_thread_index())));
+        assert_eq!(inner.1, [inner.0], "a thread of the pool keeps its piece");
+        for _ in 0..20 {
+            assert_eq!(side_by_side(vec![()], |()| rayon::current_thread_index()), [Some(0)]);
+        }
     }
 
     #[test]
