@@ -121,6 +121,25 @@ fn softmax_and_losses() {
 }
 
 #[test]
+fn cross_entropies_are_those_row_by_row_whatever_the_threads() {
+    let (rows, vocabulary) = (9, 4001);
+    let logits = SplitMix(3).uniforms(rows * vocabulary);
+    let targets: Vec<u32> = (0..9).map(|row| row * 500).collect();
+    for level in Level::available() {
+        let mut want = logits.clone();
+        let one = |(row, target): (&mut [f32], &u32)| cross_entropy(level, row, *target as usize);
+        let losses: Vec<f32> = want.chunks_exact_mut(vocabulary).zip(&targets).map(one).collect();
+        assert!(losses.iter().all(|loss| (7.0..10.0).contains(loss)), "about ln 4001: {losses:?}");
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
+            let mut got = logits.clone();
+            let found = pool.install(|| cross_entropies(level, &mut got, vocabulary, &targets));
+            assert_eq!((bits(&found), bits(&got)), (bits(&losses), bits(&want)), "{threads} threads at {level:?}");
+        }
+    }
+}
+
+#[test]
 fn norms() {
     let skip = |x: &[f32]| x.is_empty();
     check(

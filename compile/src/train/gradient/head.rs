@@ -90,8 +90,33 @@ pub(crate) fn chunk_rows(vocabulary: usize, rows: usize, learns: bool) -> usize 
         return kernel::BLOCK;
     }
     let most = (CHUNK_VALUES / vocabulary).clamp(1, kernel::BLOCK);
-    rows.div_ceil(rows.div_ceil(most).max(1))
+    let most = if most < TILE_ROWS { most } else { most - most % TILE_ROWS };
+    let even = rows.div_ceil(rows.div_ceil(most).max(1));
+    even.next_multiple_of(TILE_ROWS).min(most).min(rows)
 }
+
+/// A multiple of the rows that a product takes at once on every level.
+const TILE_ROWS: usize = 24;
 
 /// Logits held at once when the head is frozen: 64 MiB.
 const CHUNK_VALUES: usize = 1 << 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_logits_are_few_where_the_vocabulary_is_large() {
+        for (vocabulary, rows, expected) in [
+            (4096, 127, 127),
+            (4096, 600, 216),
+            (151_936, 255, 96),
+            (151_936, 30, 30),
+            (1 << 20, 30, 16),
+            (1 << 25, 9, 1),
+        ] {
+            assert_eq!(chunk_rows(vocabulary, rows, false), expected, "{rows} rows of {vocabulary}");
+            assert_eq!(chunk_rows(vocabulary, rows, true), kernel::BLOCK, "a product's blocks where the head learns");
+        }
+    }
+}
