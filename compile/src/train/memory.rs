@@ -78,8 +78,9 @@ fn kept_per_token(config: &DecoderConfig, low: usize, tokens: usize) -> usize {
 
 /// The greatest number of rows of logits that the loss head holds at a time, and the bytes of those rows.
 pub fn loss_head_len_bytes(config: &DecoderConfig, examples: &[Example]) -> (usize, u64) {
-    let learned = examples.iter().map(|example| example.tokens.len() - example.loss_from).max().unwrap_or(0);
-    let rows = head::chunk_rows(config.vocabulary, learned, false);
+    // Chunks of one example are even, so the longest example need not hold the most.
+    let learned = examples.iter().map(|example| example.tokens.len() - example.loss_from);
+    let rows = learned.map(|rows| head::chunk_rows(config.vocabulary, rows, false)).max().unwrap_or(0);
     (rows, 4 * (rows * (config.vocabulary + 4 * config.hidden)) as u64)
 }
 
