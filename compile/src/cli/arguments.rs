@@ -267,6 +267,9 @@ pub(super) struct Check {
     /// Corpus files in place of those the job trains on
     #[arg(long, value_name = "PARQUET", num_args = 1..)]
     pub(super) corpus: Vec<PathBuf>,
+    /// Count the tokens too, as the job's base reads the rows
+    #[arg(long)]
+    pub(super) tokens: bool,
     /// As JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -9,7 +9,7 @@ use super::{Exit, arguments};
 use crate::corpus;
 use crate::corpus::identifiers::{Kind, Located, Replacement, ScanReport, deidentify_file, scan_files};
 use crate::job::Job;
-use crate::pipeline::CompileError;
+use crate::pipeline::{CompileError, SplitTokens, Tokens, count_tokens};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -42,12 +42,19 @@ struct Checked<'a> {
     eval_sha256: &'a str,
     identifiers: u64,
     scan_sha256: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<Tokens>,
 }
 
 /// Checks, scans and splits the corpus of a job; a fault is an error.
-pub(super) fn check(arguments: &arguments::Check) -> Result<Exit, CompileError> {
+pub(super) fn check(arguments: &arguments::Check, environment: &Environment) -> Result<Exit, CompileError> {
     let job = Job::read(&arguments.job)?;
-    let checked = corpus::check(&corpus::Request::from_job(&job, &arguments.corpus))?;
+    let (checked, tokens) = if arguments.tokens {
+        let (checked, tokens) = count_tokens(&job, &arguments.corpus, environment)?;
+        (checked, Some(tokens))
+    } else {
+        (corpus::check(&corpus::Request::from_job(&job, &arguments.corpus))?, None)
+    };
     let corpus::Dropped { duplicates, leaks, unused } = checked.dropped;
     let report = Checked {
         read: checked.read,
@@ -61,6 +68,7 @@ pub(super) fn check(arguments: &arguments::Check) -> Result<Exit, CompileError> 
         eval_sha256: &checked.eval_sha256,
         identifiers: checked.scan.total(),
         scan_sha256: checked.scan.sha256(),
+        tokens,
     };
     if arguments.json {
         super::print_json(&report)?;
@@ -73,8 +81,27 @@ pub(super) fn check(arguments: &arguments::Check) -> Result<Exit, CompileError> 
     }
     text.push_str(&format!("{} identifiers; report {}\n", report.identifiers, report.scan_sha256));
     text.push_str(&format!("train {}\neval  {}\n", report.train_sha256, report.eval_sha256));
+    if let Some(tokens) = &report.tokens {
+        text.push_str(&in_tokens(tokens));
+    }
     super::print(&text)?;
     Ok(Exit::Done)
+}
+
+fn in_tokens(tokens: &Tokens) -> String {
+    let mut text = String::new();
+    for (name, split) in [("training", &tokens.train), ("eval", &tokens.eval)] {
+        let SplitTokens { rows, left_out, shortened, tokens: count, learned, longest } = split;
+        text.push_str(&format!(
+            "{count} tokens in {rows} {name} rows, {learned} of them in completions; longest row {longest} of at most {}; {left_out} left \
+             out as longer, {shortened} shortened\n",
+            tokens.limit
+        ));
+    }
+    if tokens.without_recalled {
+        text.push_str("recalled passages, which a compile adds to each prompt, are not counted\n");
+    }
+    text
 }
 
 /// Lists findings by kind; exit 1 when there are any.

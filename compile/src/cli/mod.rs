@@ -87,7 +87,7 @@ fn run(arguments: &Arguments, environment: &Environment, lock: &Lock) -> Result<
         Verb::Key(verb) => key::key(verb, environment),
         Verb::Audit(verb) => audit::audit(verb, environment),
         Verb::Base(verb) => base::run(verb, environment).map(|()| Exit::Done),
-        Verb::Corpus(CorpusVerb::Check(arguments)) => corpus::check(arguments),
+        Verb::Corpus(CorpusVerb::Check(arguments)) => corpus::check(arguments, environment),
         Verb::Corpus(CorpusVerb::Scan(arguments)) => corpus::scan(arguments),
         Verb::Corpus(CorpusVerb::Deidentify(arguments)) => corpus::deidentify(arguments, environment),
     }

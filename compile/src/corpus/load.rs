@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::error::CorpusError;
 use super::identifiers::ScanReport;
-use super::row::{Columns, Row, RowsDigest, digest_rows};
+use super::row::{CellRow, Columns, Row, RowsDigest, digest_rows};
 use super::split::Split;
 use crate::job::{Duplicates, Identifiers, Job, Metric};
 
@@ -185,7 +185,7 @@ pub struct Checked {
 pub fn load(request: &Request) -> Result<Corpus, CorpusError> {
     let split = Split::find(request)?;
     let mut train = Vec::with_capacity(usize::try_from(split.train).unwrap_or(0));
-    split.training_rows(|row| train.push(row.to_row()))?;
+    split.training_rows(|row| Ok::<_, CorpusError>(row.to_row()), |_, row| train.push(row))?;
     let (train_sha256, eval_sha256) = (digest_rows(&train), digest_rows(&split.eval));
     let Split { files, read, eval, dropped, labels, scan, .. } = split;
     Ok(Corpus { train, eval, files, method: request.method(), read, dropped, labels, train_sha256, eval_sha256, scan })
@@ -196,11 +196,33 @@ pub fn load(request: &Request) -> Result<Corpus, CorpusError> {
 /// # Errors
 /// As [`load`].
 pub fn check(request: &Request) -> Result<Checked, CorpusError> {
+    check_rows(request, |_| Ok(()), |(), _| Ok(()), |_, ()| ())
+}
+
+/// As [`check`], and has each row that is left looked at: once the labels are known, what looks is `made`; threads `look` at rows; `take`
+/// gets what they saw, that of the training rows in file order and then that of the eval rows.
+///
+/// # Errors
+/// As [`load`], and those of `made` and `look`.
+pub(crate) fn check_rows<L: Sync, T: Send, E: From<CorpusError> + Send>(
+    request: &Request,
+    made: impl FnOnce(Option<&[String]>) -> Result<L, E>,
+    look: impl Fn(&L, &CellRow<'_>) -> Result<T, E> + Sync,
+    mut take: impl FnMut(Role, T),
+) -> Result<Checked, E> {
     let split = Split::find(request)?;
+    let looks = made(split.labels.as_deref())?;
     let mut digest = RowsDigest::new(split.train);
-    split.training_rows(|row| {
-        digest.add(row.file, row.row, row.id, row.prompt, row.completion);
-    })?;
+    split.training_rows(
+        |row| look(&looks, row),
+        |row, seen| {
+            digest.add(row.file, row.row, row.id, row.prompt, row.completion);
+            take(Role::Train, seen);
+        },
+    )?;
+    for row in &split.eval {
+        take(Role::Eval, look(&looks, &row.cells())?);
+    }
     let (train_sha256, eval_sha256) = (digest.finish(), digest_rows(&split.eval));
     let Split { files, read, train, eval, dropped, labels, scan, .. } = split;
     let (method, eval) = (request.method(), eval.len() as u64);

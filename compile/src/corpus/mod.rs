@@ -17,6 +17,7 @@ mod survey;
 mod table;
 
 pub use error::CorpusError;
+pub(crate) use load::check_rows;
 pub use load::{Checked, Corpus, CorpusFile, Dropped, Leakage, Request, Role, SplitMethod, check, load};
 pub use row::{Columns, Row, Rows, digest_rows, read_file};
 pub(crate) use similarity::{near_duplicate, normalised};

@@ -40,6 +40,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// The row as one that still lies in its batch.
+    pub(super) fn cells(&self) -> CellRow<'_> {
+        let Row { file, row, id, prompt, completion, split } = self;
+        CellRow { file: *file, row: *row, id: Some(id), prompt, completion, split: split.as_deref() }
+    }
+
     /// SHA-256 over prompt and completion (each with its length before it): the row's identity, whatever its id or place.
     pub fn digest(&self) -> [u8; 32] {
         digest(&self.prompt, &self.completion)
@@ -140,7 +146,7 @@ pub(super) struct FileBatch {
 }
 
 /// One row as it lies in its batch.
-pub(super) struct CellRow<'a> {
+pub(crate) struct CellRow<'a> {
     /// Number of its file.
     pub(super) file: usize,
     /// Row in its file.
@@ -188,7 +194,7 @@ impl<'a> CellRow<'a> {
     }
 
     /// The row on its own.
-    pub(super) fn to_row(&self) -> Row {
+    pub(crate) fn to_row(&self) -> Row {
         Row {
             file: self.file,
             row: self.row,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -56,22 +57,39 @@ impl Split {
         Ok(split)
     }
 
-    /// Streams the training rows in file order.
-    pub(super) fn training_rows(&self, mut take: impl FnMut(&CellRow<'_>)) -> Result<(), CorpusError> {
+    /// Streams the training rows: threads `look` at rows, `take` gets what they saw in file order.
+    pub(super) fn training_rows<T: Send, E: From<CorpusError> + Send>(
+        &self,
+        look: impl Fn(&CellRow<'_>) -> Result<T, E> + Sync,
+        mut take: impl FnMut(&CellRow<'_>, T),
+    ) -> Result<(), E> {
         let mut first = 0;
-        in_order(
-            batches(&self.files, &self.columns)?,
-            |batch| batch,
-            |batch| {
-                let batch = batch?;
-                let fates = self.fates.get(first..first + batch.cells.row_count()).unwrap_or_default();
-                first += batch.cells.row_count();
-                for (place, _) in fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Train) {
-                    take(&CellRow::read(&batch, place, &self.columns, &self.files[batch.file].path)?);
-                }
-                Ok(())
-            },
-        )
+        let numbered = batches(&self.files, &self.columns)?.map(move |batch| {
+            let batch = batch?;
+            let rows = first..first + batch.cells.row_count();
+            first = rows.end;
+            Ok((rows, batch))
+        });
+        let work = |numbered: Result<(Range<usize>, FileBatch), CorpusError>| -> Result<_, E> {
+            let (rows, batch) = numbered?;
+            let fates = self.fates.get(rows).unwrap_or_default().iter().enumerate();
+            let places = fates.filter(|(_, fate)| **fate == Fate::Train).map(|(place, _)| place);
+            let seen = places
+                .map(|place| Ok((place, look(&self.row(&batch, place)?)?)))
+                .collect::<Result<Vec<(usize, T)>, E>>()?;
+            Ok((batch, seen))
+        };
+        in_order(numbered, work, |worked| {
+            let (batch, seen) = worked?;
+            for (place, seen) in seen {
+                take(&self.row(&batch, place)?, seen);
+            }
+            Ok(())
+        })
+    }
+
+    fn row<'a>(&self, batch: &'a FileBatch, place: usize) -> Result<CellRow<'a>, CorpusError> {
+        CellRow::read(batch, place, &self.columns, &self.files[batch.file].path)
     }
 
     /// Drops, or refuses, training rows whose prompt equals or nearly equals an eval row's; gives what the others complete to.

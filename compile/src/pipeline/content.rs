@@ -60,10 +60,7 @@ impl Base {
     /// [`CompileError::Model`], [`CompileError::NoEndToken`], [`CompileError::Target`].
     pub fn load(level: Level, source: ModelSource, job: &Job) -> Result<Base, CompileError> {
         // What can be refused for its settings is, before gigabytes of weights are read.
-        let config = DecoderConfig::load(&source)?;
-        let tokenizer = TextTokenizer::load(&source, config.vocabulary, &config.eos_ids)?;
-        let end_token =
-            eval::end_token(&config).ok_or_else(|| CompileError::NoEndToken { base: source.repo().to_owned() })?;
+        let (_, tokenizer, end_token) = texts(&source)?;
         check_targets(job, &source)?;
         let decoder = Arc::new(Decoder::load(level, &source)?);
         Ok(Base { source, decoder, tokenizer, end_token })
@@ -87,6 +84,18 @@ impl fmt::Debug for Base {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Base").field("source", &self.source).finish_non_exhaustive()
     }
+}
+
+/// What a base needs to read text: settings, tokenizer, the token that ends an answer.
+///
+/// # Errors
+/// [`CompileError::Model`], [`CompileError::NoEndToken`].
+pub(super) fn texts(source: &ModelSource) -> Result<(DecoderConfig, TextTokenizer, u32), CompileError> {
+    let config = DecoderConfig::load(source)?;
+    let tokenizer = TextTokenizer::load(source, config.vocabulary, &config.eos_ids)?;
+    let end_token =
+        eval::end_token(&config).ok_or_else(|| CompileError::NoEndToken { base: source.repo().to_owned() })?;
+    Ok((config, tokenizer, end_token))
 }
 
 /// The content of an artifact and what was measured of it.

@@ -21,6 +21,7 @@ mod report;
 mod size;
 mod sources;
 mod start;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,7 @@ pub use previous::Previous;
 pub use replan::{job_of, load_corpus};
 pub use size::Size;
 pub use sources::{Lookup, locate};
+pub use tokens::{SplitTokens, Tokens, count_tokens};
 
 use crate::cli::environment::Environment;
 use crate::cli::progress::Progress;

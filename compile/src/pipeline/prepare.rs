@@ -10,7 +10,7 @@ use kolm_runtime::recall::Hit;
 
 use super::content::{Base, Inputs};
 use super::memory::MemoryPlan;
-use super::prompt::{Overlong, Prompter, Rendered};
+use super::prompt::{Prompter, Rendered};
 use super::recall::Recall;
 use super::render::Grounded;
 use super::{CompileError, memory, plan, start};
@@ -85,23 +85,8 @@ pub fn prepare<'a>(inputs: &'a Inputs, level: Level, progress: &mut Progress) ->
     };
 
     let (template, template_of_base) = template(job, base)?;
-    let max_length = usize::try_from(job.train.max_length).unwrap_or(usize::MAX).min(config.max_positions);
-    let label_room = match &corpus.labels {
-        None => 0,
-        Some(labels) => {
-            let lengths = labels.iter().map(|label| tokenizer.encode(label, false).map(|tokens| tokens.len() + 1));
-            lengths.collect::<Result<Vec<_>, _>>()?.into_iter().max().unwrap_or(0)
-        }
-    };
-    let prompter = Prompter {
-        template: &template,
-        tokenizer,
-        end_token: *end_token,
-        max_length,
-        overlong: overlong(job.corpus.overlong),
-        max_positions: config.max_positions,
-        label_room,
-    };
+    let prompter = Prompter::new(job, config, &template, (tokenizer, *end_token), corpus.labels.as_deref())?;
+    let max_length = prompter.max_length;
 
     let recalled = match &encoder {
         None => None,
@@ -186,21 +171,14 @@ pub fn prepare<'a>(inputs: &'a Inputs, level: Level, progress: &mut Progress) ->
     Ok(Prepared { level, base: whole, plan, pack, initial, examples, settings, memory, recalled })
 }
 
-fn template(job: &Job, base: &ModelSource) -> Result<(PromptTemplate, bool), CompileError> {
+/// The job's template, or that of its base; and whether it is the base's.
+pub(super) fn template(job: &Job, base: &ModelSource) -> Result<(PromptTemplate, bool), CompileError> {
     if let Some(template) = &job.task.template {
         return Ok((PromptTemplate::of_job(template)?, false));
     }
     let template =
         PromptTemplate::of_base(base)?.ok_or_else(|| CompileError::NoTemplate { base: base.repo().to_owned() })?;
     Ok((template, true))
-}
-
-fn overlong(overlong: crate::job::Overlong) -> Overlong {
-    match overlong {
-        crate::job::Overlong::Drop => Overlong::Drop,
-        crate::job::Overlong::Truncate => Overlong::Truncate,
-        crate::job::Overlong::Error => Overlong::Error,
-    }
 }
 
 fn case(job: &Job, row: &Row, rendered: &Rendered) -> Case {

@@ -1,21 +1,11 @@
 //! From rows to token ids: template, context, end token, and what happens to a text that is too long.
 
-use kolm_runtime::model::{PromptTemplate, TextTokenizer};
+use kolm_runtime::model::{DecoderConfig, PromptTemplate, TextTokenizer};
 
 use super::error::CompileError;
 use crate::corpus::Row;
+use crate::job::{Job, Overlong};
 use crate::train::Example;
-
-/// What a job does with a row whose tokens exceed the context.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Overlong {
-    /// Leaves the row out and counts it.
-    Drop,
-    /// Shortens the row's prompt text from its end until the row fits; leaves the row out where its completion alone does not.
-    Truncate,
-    /// Stops.
-    Error,
-}
 
 /// Turns rows into prompts and training examples, the same way for training, eval and serving.
 pub(super) struct Prompter<'a> {
@@ -44,6 +34,8 @@ pub(super) struct Rendered {
     pub(super) tokens: Vec<u32>,
     /// Index of the completion's first token.
     pub(super) loss_from: usize,
+    /// Whether the row's prompt text was cut to make it fit.
+    pub(super) shortened: bool,
 }
 
 impl Rendered {
@@ -54,7 +46,31 @@ impl Rendered {
     }
 }
 
-impl Prompter<'_> {
+impl<'a> Prompter<'a> {
+    /// As `job` has it for a base; `labels` are the corpus's, if its metric has any.
+    ///
+    /// # Errors
+    /// [`CompileError::Model`] from the tokenizer.
+    pub(super) fn new(
+        job: &Job,
+        config: &DecoderConfig,
+        template: &'a PromptTemplate,
+        (tokenizer, end_token): (&'a TextTokenizer, u32),
+        labels: Option<&[String]>,
+    ) -> Result<Self, CompileError> {
+        let lengths = labels.unwrap_or_default().iter().map(|label| Ok(tokenizer.encode(label, false)?.len() + 1));
+        let label_room = lengths.collect::<Result<Vec<_>, CompileError>>()?.into_iter().max().unwrap_or(0);
+        Ok(Prompter {
+            template,
+            tokenizer,
+            end_token,
+            max_length: usize::try_from(job.train.max_length).unwrap_or(usize::MAX).min(config.max_positions),
+            overlong: job.corpus.overlong,
+            max_positions: config.max_positions,
+            label_room,
+        })
+    }
+
     /// Renders one row with its context passages; `Ok(None)` when it is too long and is left out.
     ///
     /// # Errors
@@ -88,7 +104,7 @@ impl Prompter<'_> {
             let middle = low + (high - low) / 2;
             let rendered = self.tokens(row.prompt[..boundaries[middle]].trim_end(), &row.completion, context)?;
             if self.fits(&rendered) {
-                fits = Some(rendered);
+                fits = Some(Rendered { shortened: true, ..rendered });
                 low = middle + 1;
             } else {
                 high = middle;
@@ -103,6 +119,6 @@ impl Prompter<'_> {
         let loss_from = tokens.len();
         tokens.extend(self.tokenizer.encode(completion, false)?);
         tokens.push(self.end_token);
-        Ok(Rendered { prompt, tokens, loss_from })
+        Ok(Rendered { prompt, tokens, loss_from, shortened: false })
     }
 }

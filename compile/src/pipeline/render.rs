@@ -1,6 +1,7 @@
 //! Which rows are left, as the model sees them: template and recalled passages applied, overlong rows dealt with.
 
 use kolm_runtime::recall::Hit;
+use rayon::prelude::*;
 
 use super::CompileError;
 use super::prompt::{Prompter, Rendered};
@@ -40,8 +41,11 @@ impl<'a> Grounded<'a> {
                 }
                 None => vec![Vec::new(); some.len()],
             };
-            for (row, context) in some.iter().zip(contexts) {
-                match self.render_row(row, &context)? {
+            // Threads tokenise; of several errors that of the first row is told.
+            let rendered: Vec<_> =
+                some.par_iter().zip(contexts).map(|(row, context)| self.render_row(row, &context)).collect();
+            for rendered in rendered {
+                match rendered? {
                     Some(rendered) => rows.train.push(rendered.into_example()),
                     None => rows.dropped += 1,
                 }

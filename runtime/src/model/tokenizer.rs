@@ -79,8 +79,9 @@ impl TextTokenizer {
     /// # Errors
     /// [`ModelError::Tokenizer`].
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        let plain = self.encode(text, false)?;
-        let framed = self.encode(text, true)?;
+        let encoding = self.inner.encode_fast(text, false).map_err(failed)?;
+        let plain = encoding.get_ids().to_vec();
+        let framed = self.inner.post_process(encoding, None, true).map_err(failed)?.get_ids().to_vec();
         if plain.is_empty() {
             return Ok(framed);
         }
