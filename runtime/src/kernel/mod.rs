@@ -51,7 +51,10 @@ pub use loss::{LogSoftmax, argmax, cross_entropies, cross_entropy, log_probabili
 pub use norm::{layer_norm, rms_norm};
 #[cfg(feature = "planted")]
 pub use planted::{Plant, planted};
-pub use product::{BLOCK, PackedMatrix, product, product_by_transpose, product_transposed, products, weighted_rows};
+pub use product::{
+    BLOCK, PackedMatrix, product, product_by_transpose, product_lower, product_transposed, product_transposed_lower,
+    products, weighted_rows,
+};
 pub use quantized::{IntegerBits, QuantizedRows, quantize_group};
 pub use reduce::{LANES, dot, max, sum, sum_squares};
 pub use rope::{RopeScaling, RopeTable};

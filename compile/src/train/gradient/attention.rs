@@ -4,6 +4,9 @@
 //! `d V = Pᵀ d`, `G = d Vᵀ`, `s_i` = rule-3 dot of `P_i` and `G_i` over the keys the query sees, `S = (P · (G − s)) · scale` there
 //! and +0 elsewhere, `d Q = S K`, `d K = Sᵀ Q`. Products follow rule 2 over all T tokens. Query heads that share a key-value head
 //! are added in ascending order.
+//!
+//! Where the mask leaves a triangle, `G`'s other half is not computed, and neither are the +0 that the chains of `d V` and `d K` begin with:
+//! they leave +0. Those of `d Q` end with them, and there they count: a sum that underflow has made −0 becomes +0.
 
 use kolm_runtime::kernel::{self, Buffer, Fma, Level, PackedMatrix, Vectorized};
 
@@ -47,6 +50,13 @@ pub(crate) fn attention_backward(
     let group = heads / kv_heads;
     let mut out = AttentionGradient { q: vec![0.0; q.len()], k: vec![0.0; k.len()], v: vec![0.0; v.len()] };
     let mut scores = Buffer::unwritten(tokens * tokens);
+    let by_transpose = |a: &[f32], b: &[f32], c: &mut [f32]| {
+        if shape.causal {
+            kernel::product_transposed_lower(level, a, b, tokens, head_dim, c);
+        } else {
+            kernel::product_transposed(level, a, b, tokens, tokens, head_dim, c);
+        }
+    };
     for kv_head in 0..kv_heads {
         let keys = columns(k, kv_heads, kv_head, head_dim);
         let values = columns(v, kv_heads, kv_head, head_dim);
@@ -58,7 +68,11 @@ pub(crate) fn attention_backward(
             let p = &probabilities[head * tokens * tokens..][..tokens * tokens];
             let d = columns(gradient, heads, head, head_dim);
             let queries = columns(q, heads, head, head_dim);
-            kernel::product(level, &d, tokens, &packed_values, &mut scores);
+            if shape.causal {
+                kernel::product_lower(level, &d, &packed_values, &mut scores);
+            } else {
+                kernel::product(level, &d, tokens, &packed_values, &mut scores);
+            }
             for (row, (s, p)) in scores.chunks_exact_mut(tokens).zip(p.chunks_exact(tokens)).enumerate() {
                 let seen = if shape.causal { row + 1 } else { tokens };
                 let dot = kernel::dot(level, &p[..seen], &s[..seen]);
@@ -68,9 +82,9 @@ pub(crate) fn attention_backward(
             let mut part = Buffer::unwritten(tokens * head_dim);
             kernel::product(level, &scores, tokens, &packed_keys, &mut part);
             set_columns(&mut out.q, heads, head, head_dim, &part);
-            kernel::product_transposed(level, &scores, &queries, tokens, tokens, head_dim, &mut part);
+            by_transpose(&scores, &queries, &mut part);
             merge(level, &mut key_sum, &part);
-            kernel::product_transposed(level, p, &d, tokens, tokens, head_dim, &mut part);
+            by_transpose(p, &d, &mut part);
             merge(level, &mut value_sum, &part);
         }
         set_columns(&mut out.k, kv_heads, kv_head, head_dim, &key_sum.expect("a group has at least one head"));

@@ -41,7 +41,7 @@ pub fn product(level: Level, a: &[f32], m: usize, b: &PackedMatrix, c: &mut [f32
 pub fn product_by_transpose(level: Level, a: &[f32], m: usize, b: &PackedMatrix, c: &mut [f32]) {
     assert_eq!(a.len(), m * b.n(), "left side of a product by a transpose [{m}, {}]", b.n());
     let left = Left { values: a, stride: b.n(), transposed: false };
-    multiply(level, left, m, vec![(Right { matrix: b, across: true }, c)]);
+    multiply(level, left, m, Needed::All, vec![(Right { matrix: b, across: true }, c)]);
 }
 
 /// Computes several products of the same left side, as if one after the other: the left side is packed once for all of them, and there are
@@ -56,7 +56,7 @@ pub fn products(level: Level, a: &[f32], m: usize, right: Vec<(&PackedMatrix, &m
     }
     let stride = right.first().map_or(0, |(b, _)| b.k());
     let right = right.into_iter().map(|(matrix, c)| (Right { matrix, across: false }, c)).collect();
-    multiply(level, Left { values: a, stride, transposed: false }, m, right);
+    multiply(level, Left { values: a, stride, transposed: false }, m, Needed::All, right);
 }
 
 /// Computes C = Aᵀ B: `a` is `[K, M]`, `b` is `[K, N]`, `c` is `[M, N]`.
@@ -65,9 +65,37 @@ pub fn products(level: Level, a: &[f32], m: usize, right: Vec<(&PackedMatrix, &m
 ///
 /// Where the shapes do not fit.
 pub fn product_transposed(level: Level, a: &[f32], b: &[f32], k: usize, m: usize, n: usize, c: &mut [f32]) {
+    transposed(level, a, b, (k, m, n), Needed::All, c);
+}
+
+/// Computes C = A B where only the lower triangle counts: `a` is `[T, K]`, `b` holds `[K, T]`, and of `c` `[T, T]` the elements (i, j)
+/// with j ≤ i are written; any other may be, with its value.
+///
+/// # Panics
+///
+/// As [`product`].
+pub fn product_lower(level: Level, a: &[f32], b: &PackedMatrix, c: &mut [f32]) {
+    let (k, m) = (b.k(), b.n());
+    assert_eq!(a.len(), m * k, "left side of a product [{m}, {k}]");
+    let left = Left { values: a, stride: k, transposed: false };
+    multiply(level, left, m, Needed::LowerResult, vec![(Right { matrix: b, across: false }, c)]);
+}
+
+/// Computes C = Aᵀ B of a lower triangle: `a` is `[T, T]` with +0 at (k, i) for k < i, `b` is `[T, N]`, `c` is `[T, N]`. What is added there
+/// is not computed: chains begin with it, from +0, and stay +0 for any finite `b`.
+///
+/// # Panics
+///
+/// As [`product_transposed`].
+pub fn product_transposed_lower(level: Level, a: &[f32], b: &[f32], t: usize, n: usize, c: &mut [f32]) {
+    transposed(level, a, b, (t, t, n), Needed::LowerLeft, c);
+}
+
+fn transposed(level: Level, a: &[f32], b: &[f32], (k, m, n): (usize, usize, usize), needed: Needed, c: &mut [f32]) {
     assert_eq!(a.len(), k * m, "left side of a transposed product [{k}, {m}]");
     let b = PackedMatrix::from_rows(level, b, k, n);
-    multiply(level, Left { values: a, stride: m, transposed: true }, m, vec![(Right { matrix: &b, across: false }, c)]);
+    let left = Left { values: a, stride: m, transposed: true };
+    multiply(level, left, m, needed, vec![(Right { matrix: &b, across: false }, c)]);
 }
 
 /// Computes one output row of the product contract, `out[j] = Σ_k c_k row_k[j]`: `c_k` is every `stride_c`-th coefficient, `row_k`
@@ -95,6 +123,16 @@ struct Left<'a> {
     transposed: bool,
 }
 
+/// What of a product is computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    All,
+    /// Elements (i, j) with j ≤ i.
+    LowerResult,
+    /// All, of a left side whose elements (i, k) with k < i are +0.
+    LowerLeft,
+}
+
 /// The right side of a product: a packed matrix, or its transpose where `across`.
 #[derive(Clone, Copy)]
 struct Right<'a> {
@@ -119,7 +157,7 @@ impl Right<'_> {
     }
 }
 
-fn multiply(level: Level, a: Left<'_>, m: usize, right: Vec<(Right<'_>, &mut [f32])>) {
+fn multiply(level: Level, a: Left<'_>, m: usize, needed: Needed, right: Vec<(Right<'_>, &mut [f32])>) {
     let mut whole = Vec::with_capacity(right.len());
     for (b, c) in right {
         assert_eq!(level, b.matrix.level(), "level of a packed matrix");
@@ -135,10 +173,10 @@ fn multiply(level: Level, a: Left<'_>, m: usize, right: Vec<(Right<'_>, &mut [f3
     let panels = whole.iter().map(|(b, _)| panel_pairs(*b)).sum();
     let work = m.saturating_mul(panels * level.panel_columns()).saturating_mul(depth);
     if worthwhile(work, PARALLEL_WORK) {
-        let tasks = cut(level, a, m, whole, grid(m, panels, across, work), panels);
+        let tasks = cut(level, (a, needed), m, whole, grid(m, panels, across, work), panels);
         tasks.into_par_iter().with_max_len(1).for_each(|task| task.compute(level));
     } else {
-        cut(level, a, m, whole, (1, 1), panels).into_iter().for_each(|task| task.compute(level));
+        cut(level, (a, needed), m, whole, (1, 1), panels).into_iter().for_each(|task| task.compute(level));
     }
 }
 
@@ -151,7 +189,7 @@ fn panel_pairs(b: Right<'_>) -> usize {
 /// columns' tasks follow one another, so that a thread stays with its part of the right sides.
 fn cut<'a>(
     level: Level,
-    a: Left<'a>,
+    (a, needed): (Left<'a>, Needed),
     m: usize,
     right: Vec<(Right<'a>, &'a mut [f32])>,
     (row_groups, column_groups): (usize, usize),
@@ -161,7 +199,7 @@ fn cut<'a>(
     let panels_each = panels.div_ceil(column_groups).next_multiple_of(2);
     let (row_groups, column_groups) = (m.div_ceil(rows), panels.div_ceil(panels_each));
     let mut tasks: Vec<Task<'a>> = (0..row_groups * column_groups)
-        .map(|i| Task { a, first_row: i % row_groups * rows, parts: Vec::new() })
+        .map(|i| Task { a, needed, first_row: i % row_groups * rows, parts: Vec::new() })
         .collect();
     let mut start = 0;
     for (b, c) in right {

@@ -9,7 +9,7 @@ use super::across::Across;
 use super::integers::IntegerPanels;
 use super::storage::{F32Rows, RightBlocks, RightRows, RightSums, Rows, Visitor};
 use super::tile::{Place, tile};
-use super::{BLOCK, Left, Right};
+use super::{BLOCK, Left, Needed, Right};
 use crate::kernel::aligned::Aligned;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::{Level, WithLanes};
@@ -17,6 +17,7 @@ use crate::kernel::level::{Level, WithLanes};
 /// One thread's part: some rows of one left side past parts of the right sides, of which there is at least one.
 pub(super) struct Task<'a> {
     pub(super) a: Left<'a>,
+    pub(super) needed: Needed,
     pub(super) first_row: usize,
     pub(super) parts: Vec<Part<'a>>,
 }
@@ -95,7 +96,7 @@ impl WithLanes for Many<'_> {
 /// Multiplies `R` rows.
 #[inline(always)]
 fn few<L: Lanes, const R: usize, const C: usize>(lanes: L, run: Run<'_>) {
-    let Run { task: Task { a, first_row, parts }, depth, scratch, .. } = run;
+    let Run { task: Task { a, first_row, parts, .. }, depth, scratch, .. } = run;
     let left = &mut scratch.left.at_least(R * depth)[..R * depth];
     pack_left::<L, R>(lanes, a, first_row, R, 0, left);
     let (left, _) = left.as_chunks::<R>();
@@ -169,7 +170,7 @@ impl<L: Lanes, const R: usize, const C: usize> Walk<'_, '_, L, R, C> {
 /// Multiplies any number of rows, a chunk of them at a time.
 #[inline(always)]
 fn many<L: Lanes, const R: usize, const C: usize>(lanes: L, run: Run<'_>) {
-    let Run { task: Task { a, first_row, mut parts }, rows, depth, scratch } = run;
+    let Run { task: Task { a, needed, first_row, mut parts }, rows, depth, scratch } = run;
     let Scratch { left, right } = scratch;
     let step = rows.div_ceil(rows.div_ceil(CHUNK_ROWS)).next_multiple_of(R);
     let held = depth.min((LEFT_VALUES / step).next_multiple_of(BLOCK));
@@ -188,26 +189,27 @@ fn many<L: Lanes, const R: usize, const C: usize>(lanes: L, run: Run<'_>) {
             }
             for Part { b, first_panel, out } in &mut parts {
                 let (first_panel, across, out) = (*first_panel, b.across, &mut out[chunk..end]);
+                let rows = Packed { needed, first: first_row + chunk, count: padded };
                 let blocks = &blocks;
-                b.matrix.visit(Chunk::<L, R, C> {
-                    lanes,
-                    rows: padded,
-                    blocks,
-                    first_k,
-                    across,
-                    first_panel,
-                    out,
-                    room,
-                });
+                b.matrix.visit(Chunk::<L, R, C> { lanes, rows, blocks, first_k, across, first_panel, out, room });
             }
         }
     }
 }
 
+/// Which rows are packed, and what is needed of their products.
+#[derive(Clone, Copy)]
+struct Packed {
+    needed: Needed,
+    first: usize,
+    /// With those that fill up the last tile.
+    count: usize,
+}
+
 /// Packed rows, and where their products with some panels go.
 struct Chunk<'a, 'b, L, const R: usize, const C: usize> {
     lanes: L,
-    rows: usize,
+    rows: Packed,
     /// Of each block of k `[rows / R, len, R]`.
     blocks: &'a [&'a [f32]],
     /// Where the first block begins.
@@ -242,35 +244,53 @@ impl<L: Lanes, const R: usize, const C: usize> Chunk<'_, '_, L, R, C> {
         let group = (GROUP_COLUMNS / C).max(1);
         for panel in (0..panels).step_by(group) {
             for (index, block) in blocks.iter().enumerate() {
-                let len = block.len() / rows;
+                let len = block.len() / rows.count;
                 let k = first_k + index * BLOCK;
                 for panel in panel..panels.min(panel + group) {
                     let b = b.block::<C>(lanes, first_panel + panel, k, len, room);
-                    column::<L, R, C>(lanes, block, b, len, out, panel * C, k == 0);
+                    let at = At { k, panel_column: (first_panel + panel) * C, column: panel * C };
+                    column::<L, R, C>(lanes, rows, block, b, len, out, at);
                 }
             }
         }
     }
 }
 
-/// Takes all packed rows `[rows / R, len, R]` past one block of one panel.
+/// Where one block of one panel stands.
+#[derive(Clone, Copy)]
+struct At {
+    /// Its first row.
+    k: usize,
+    /// Its first column, in the right side.
+    panel_column: usize,
+    /// The same, in the task's part of C.
+    column: usize,
+}
+
+/// Takes all packed rows `[rows / R, len, R]` past one block of one panel, as far as they need it.
 #[inline(always)]
 fn column<L: Lanes, const R: usize, const C: usize>(
     lanes: L,
+    rows: Packed,
     packed: &[f32],
     b: F32Rows<'_, L>,
     len: usize,
     out: &mut [&mut [f32]],
-    column: usize,
-    first: bool,
+    At { k, panel_column, column }: At,
 ) {
-    for (a, out) in packed.chunks_exact(R * len).zip(out.chunks_mut(R)) {
-        let a = a.as_chunks::<R>().0;
+    for (group, (a, out)) in packed.chunks_exact(R * len).zip(out.chunks_mut(R)).enumerate() {
+        let row = rows.first + group * R;
+        let from = match rows.needed {
+            Needed::LowerResult if row + R <= panel_column => continue,
+            Needed::LowerLeft => row.clamp(k, k + len) - k,
+            _ => 0,
+        };
+        let (a, b) = (&a.as_chunks::<R>().0[from..], b.part(from, len - from));
         if out.len() < R || out[0].len() < column + C {
             let mut sums = [[[0.0f32; C]; 1]; R];
             tile(lanes, a, [b], &mut sums);
-            settle(&sums, out, column, first);
-        } else if first {
+            settle(&sums, out, column, k == 0);
+        } else if k == 0 {
             tile(lanes, a, [b], Place::<false> { rows: out, column });
         } else {
             tile(lanes, a, [b], Place::<true> { rows: out, column });
