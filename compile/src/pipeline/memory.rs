@@ -96,9 +96,10 @@ pub(super) fn plan(parts: &Parts<'_>) -> Result<MemoryPlan, CompileError> {
     let known = base.values().sum::<u64>() + adapter.initial + parts.recall + rows;
     let held = Held::now().unwrap_or(Held { now: known + ASSUMED_PROCESS, peak: known + ASSUMED_PROCESS });
     let (kept, recomputed) = (longest(parts, false), longest(parts, true));
-    let waiting = recomputed.first().map_or(0, |cost| (*cost).min(Buffer::WAITING_LEN_BYTES as u64));
+    let waiting_on_one = recomputed.first().map_or(0, |cost| (*cost).min(Buffer::WAITING_LEN_BYTES as u64));
+    let waiting = waiting_on_one * threads.min(batch_size) as u64;
     let needs = Needs {
-        fixed: held.now + adapter.state + waiting * threads.min(batch_size) as u64,
+        fixed: held.now + adapter.state + waiting,
         kept,
         recomputed,
         gradient: adapter.gradient,
@@ -129,7 +130,7 @@ pub(super) fn plan(parts: &Parts<'_>) -> Result<MemoryPlan, CompileError> {
         adapter: adapter.initial + adapter.state,
         recall: parts.recall,
         rows,
-        process: held.now.saturating_sub(known) + waiting * threads.min(batch_size) as u64,
+        process: held.now.saturating_sub(known) + waiting,
         activations: needs.activations(choice),
         longest_example: costs.first().copied().unwrap_or(0),
         longest_example_tokens: longest_example,

@@ -93,9 +93,7 @@ pub fn count_tokens(
             limit = prompter.max_length as u64;
             Ok::<_, CompileError>(prompter)
         },
-        |prompter, row| {
-            Ok(prompter.render(&row.to_row(), &[])?.as_ref().map(Size::of))
-        },
+        |prompter, row| Ok(prompter.render(&row.to_row(), &[])?.as_ref().map(Size::of)),
         |role, size| match role {
             Role::Train => tokens.train.add(size),
             Role::Eval => tokens.eval.add(size),

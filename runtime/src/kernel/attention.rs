@@ -47,9 +47,9 @@ pub fn attend_causal(
     );
 }
 
-/// Attends from each of `tokens` rows to all of them; q, k, v and out are `[tokens, heads * head_dim]`.
+/// Attends from each row of q to all `tokens`; k and v are `[tokens, heads * head_dim]`, q and out `[R, heads * head_dim]`.
 ///
-/// `probabilities`, where asked for, is `[heads, tokens, tokens]`.
+/// `probabilities`, where asked for, is `[heads, R, tokens]`.
 ///
 /// # Panics
 ///
@@ -72,7 +72,8 @@ pub fn attend_full(
     let mut kv = KeyValue::new(heads, head_dim, tokens);
     kv.push(k, v);
     assert_eq!(kv.len(), tokens, "rows of keys and values");
-    attend(level, Queries { q, kv: &kv, heads, scale, visible: Visible::All(tokens) }, tokens, out, probabilities);
+    let rows = q.len() / (heads * head_dim);
+    attend(level, Queries { q, kv: &kv, heads, scale, visible: Visible::All(tokens) }, rows, out, probabilities);
 }
 
 /// What every task of one call shares.

@@ -343,9 +343,8 @@ impl Decoder {
         let mut tokens = Vec::new();
         let mut pending = prompt.to_vec();
         loop {
-            let rows = self.forward(adapter, &mut [Step { tokens: &pending, cache: &mut cache }])?;
-            let last = rows.get(rows.len() - self.config.hidden..).unwrap_or_default();
-            let logits = self.logits(last);
+            let last = self.forward_last(adapter, &mut [Step { tokens: &pending, cache: &mut cache }])?;
+            let logits = self.logits(&last);
             if tokens.len() == max_new {
                 return Ok((tokens, logits));
             }

@@ -109,12 +109,18 @@ impl Encoder {
         }
         let mut hidden = Buffer::from(hidden);
         let segments: Vec<usize> = texts.iter().map(Vec::len).collect();
-        for block in &self.blocks {
-            block.forward(self.level, &self.config, &mut hidden, &segments, None);
+        let mut pooled = segments;
+        for (layer, block) in self.blocks.iter().enumerate() {
+            if self.config.pooling == Pooling::Cls && layer + 1 == self.blocks.len() {
+                hidden = block.forward_first(self.level, &self.config, &hidden, &pooled);
+                pooled.fill(1);
+            } else {
+                block.forward(self.level, &self.config, &mut hidden, &pooled, None);
+            }
         }
         let mut vectors = Vec::with_capacity(texts.len());
         let mut rest = &*hidden;
-        for tokens in segments {
+        for tokens in pooled {
             let (rows, others) = rest.split_at(tokens * self.config.hidden);
             vectors.push(self.pool(rows));
             rest = others;
@@ -177,5 +183,37 @@ impl Encoder {
         let divisor = if norm > 1e-12 { norm } else { 1e-12 };
         vector.iter_mut().for_each(|value| *value /= divisor);
         vector
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ModelSource;
+
+    #[test]
+    fn a_vector_is_that_of_every_row_through_every_block() {
+        let source = ModelSource::embedded("kolm/nano-encoder").expect("embedded");
+        for level in Level::available() {
+            let mut encoder = Encoder::load(level, &source).expect("an encoder");
+            let vocabulary = encoder.config.vocabulary as u32;
+            let text = |len: u32| (0..len).map(|at| (at * 7919 + len) % vocabulary).collect::<Vec<u32>>();
+            let texts: Vec<Vec<u32>> = [1, 2, 30, 64, 25, 1].map(text).into();
+            for pooling in [Pooling::Cls, Pooling::Mean] {
+                encoder.config.pooling = pooling;
+                for some in [&texts[..], &texts[2..3], &texts[..1]] {
+                    let found = encoder.embed(some).expect("vectors");
+                    for (text, found) in some.iter().zip(&found) {
+                        let mut hidden = encoder.embed_tokens(text).expect("rows");
+                        for block in &encoder.blocks {
+                            block.forward(level, &encoder.config, &mut hidden, &[text.len()], None);
+                        }
+                        let bits = |vector: &[f32]| vector.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                        let (found, expected) = (bits(found), bits(&encoder.pool(&hidden)));
+                        assert_eq!(found, expected, "{pooling:?} of {} tokens at {level:?}", text.len());
+                    }
+                }
+            }
+        }
     }
 }

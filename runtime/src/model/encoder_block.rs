@@ -126,20 +126,52 @@ impl EncoderBlock {
         saved: Option<&mut EncoderActivations>,
     ) {
         let rows = hidden.len() / config.hidden;
-        let q = self.q.forward(level, hidden, rows);
-        let k = self.k.forward(level, hidden, rows);
-        let v = self.v.forward(level, hidden, rows);
+        let [q, k, v] = Linear::forward_all(level, [&self.q, &self.k, &self.v], hidden, rows);
         let mut attended = Buffer::unwritten(hidden.len());
         let seen = if saved.is_some() { config.heads * rows * rows } else { 0 };
         let mut probabilities = Buffer::unwritten(seen);
         let keep = if saved.is_some() { Some(&mut *probabilities) } else { None };
-        attend(level, config, (&q, &k, &v), segments, &mut attended, keep);
-        let mut attention_sum = self.o.forward(level, &attended, rows);
+        attend(level, config, (&q, &k, &v), segments, |tokens| tokens, &mut attended, keep);
+        let (output, rest) = self.after_attention(level, config, hidden, &attended, saved.is_some());
+        let input = std::mem::replace(hidden, output);
+        if let Some(saved) = saved {
+            *saved = EncoderActivations { input, q, k, v, probabilities, attended, ..rest };
+        }
+    }
+
+    /// Gives the row of each text's first token alone, `[N, C]`, as [`EncoderBlock::forward`] makes it: of the others only keys and values
+    /// are computed.
+    pub fn forward_first(&self, level: Level, config: &EncoderConfig, hidden: &[f32], segments: &[usize]) -> Buffer {
+        let [k, v] = Linear::forward_all(level, [&self.k, &self.v], hidden, hidden.len() / config.hidden);
+        let mut first = Buffer::unwritten(segments.len() * config.hidden);
+        let mut rest = hidden;
+        for (tokens, first) in segments.iter().zip(first.chunks_exact_mut(config.hidden)) {
+            first.copy_from_slice(&rest[..config.hidden]);
+            rest = &rest[tokens * config.hidden..];
+        }
+        let q = self.q.forward(level, &first, segments.len());
+        let mut attended = Buffer::unwritten(first.len());
+        attend(level, config, (&q, &k, &v), segments, |_| 1, &mut attended, None);
+        self.after_attention(level, config, &first, &attended, false).0
+    }
+
+    /// From the rows that came in and what they attended to, both `[R, C]`, to those that go out, and what is computed on the way; that from
+    /// before the activation only where it is to be `kept`.
+    fn after_attention(
+        &self,
+        level: Level,
+        config: &EncoderConfig,
+        hidden: &[f32],
+        attended: &[f32],
+        kept: bool,
+    ) -> (Buffer, EncoderActivations) {
+        let rows = hidden.len() / config.hidden;
+        let mut attention_sum = self.o.forward(level, attended, rows);
         kernel::add(level, &mut attention_sum, hidden);
         let middle = self.attention_norm.forward(level, &attention_sum, config.norm_eps);
 
         let mut activated = self.up.forward(level, &middle, rows);
-        let inner = saved.as_ref().map(|_| activated.clone()).unwrap_or_default();
+        let inner = if kept { activated.clone() } else { Buffer::default() };
         match config.activation {
             Activation::Gelu => kernel::gelu(level, &mut activated),
             Activation::GeluTanh => kernel::gelu_tanh(level, &mut activated),
@@ -147,30 +179,17 @@ impl EncoderBlock {
         let mut output_sum = self.down.forward(level, &activated, rows);
         kernel::add(level, &mut output_sum, &middle);
         let output = self.output_norm.forward(level, &output_sum, config.norm_eps);
-        let input = std::mem::replace(hidden, output);
-        if let Some(saved) = saved {
-            *saved = EncoderActivations {
-                input,
-                q,
-                k,
-                v,
-                probabilities,
-                attended,
-                attention_sum,
-                middle,
-                inner,
-                activated,
-                output_sum,
-            };
-        }
+        (output, EncoderActivations { attention_sum, middle, inner, activated, output_sum, ..Default::default() })
     }
 }
 
+/// Attends each text to itself; `queries` says how many rows of `q` and `attended` are a text's, by its tokens.
 fn attend(
     level: Level,
     config: &EncoderConfig,
     (q, k, v): (&[f32], &[f32], &[f32]),
     segments: &[usize],
+    queries: impl Fn(usize) -> usize,
     attended: &mut [f32],
     probabilities: Option<&mut [f32]>,
 ) {
@@ -181,11 +200,11 @@ fn attend(
     let mut parts = Vec::with_capacity(segments.len());
     let (mut q, mut k, mut v, mut attended) = (q, k, v, attended);
     for tokens in segments {
-        let len = tokens * config.hidden;
-        let (q_part, q_rest) = q.split_at(len);
+        let (len, queries) = (tokens * config.hidden, queries(*tokens) * config.hidden);
+        let (q_part, q_rest) = q.split_at(queries);
         let (k_part, k_rest) = k.split_at(len);
         let (v_part, v_rest) = v.split_at(len);
-        let (out_part, out_rest) = attended.split_at_mut(len);
+        let (out_part, out_rest) = attended.split_at_mut(queries);
         (q, k, v, attended) = (q_rest, k_rest, v_rest, out_rest);
         parts.push((*tokens, q_part, k_part, v_part, out_part));
     }

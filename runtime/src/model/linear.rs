@@ -25,10 +25,24 @@ impl Linear {
 
     /// `x[rows, in]` to `[rows, out]`.
     pub fn forward(&self, level: Level, x: &[f32], rows: usize) -> Buffer {
-        let mut y = Buffer::unwritten(rows * self.out_features);
-        kernel::product(level, x, rows, &self.weight, &mut y);
-        self.add_bias(level, &mut y);
+        let [y] = Self::forward_all(level, [self], x, rows);
         y
+    }
+
+    /// `x[rows, in]` through several layers of the same input, to `[rows, out]` each.
+    pub(super) fn forward_all<const N: usize>(
+        level: Level,
+        layers: [&Linear; N],
+        x: &[f32],
+        rows: usize,
+    ) -> [Buffer; N] {
+        let mut all = layers.map(|layer| Buffer::unwritten(rows * layer.out_features));
+        let right = layers.iter().zip(&mut all).map(|(layer, y)| (&layer.weight, &mut **y)).collect();
+        kernel::products(level, x, rows, right);
+        for (layer, y) in layers.iter().zip(&mut all) {
+            layer.add_bias(level, y);
+        }
+        all
     }
 
     /// Adds the bias, if there is one, to each row of `y [rows, out]`.

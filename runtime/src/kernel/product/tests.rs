@@ -76,7 +76,8 @@ fn products_of_lower_triangles_equal_the_reference_where_they_count() {
         let (q, k, d) = (random.uniforms(t * n), random.uniforms(t * n), random.uniforms(t * n));
         // Underflow rounds a chain to -0: what is skipped must not have changed its sign.
         let tiny = |x: &f32| if x.abs() < 0.1 { x * 1e-38 } else { *x };
-        let lower: Vec<f32> = (0..t * t).map(|at| if at % t > at / t { 0.0 } else { tiny(&random.uniform()) }).collect();
+        let lower: Vec<f32> =
+            (0..t * t).map(|at| if at % t > at / t { 0.0 } else { tiny(&random.uniform()) }).collect();
         let kt: Vec<f32> = (0..n * t).map(|at| k[at % t * n + at / t]).collect();
         let upper: Vec<f32> = (0..t * t).map(|at| lower[at % t * t + at / t]).collect();
         let mut scores = vec![0.0; t * t];
