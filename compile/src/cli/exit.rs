@@ -188,7 +188,7 @@ pub fn hint(error: &CompileError) -> Option<String> {
         CompileError::Fetch(FetchError::NotConnected { repo }) => format!("on the connected side: hf download {repo} --revision SHA"),
         CompileError::Train(TrainError::NotFinite { .. }) => "lower [train] learning_rate, or set clip_norm".to_owned(),
         CompileError::Fetch(FetchError::Hub { repo, .. }) => {
-            format!("check the name and the network, or fetch it elsewhere (hf download {repo}) and name the folder with --base")
+            format!("no folder has that name: check it, and the network; or fetch it elsewhere (hf download {repo}) and name the folder with --base")
         }
         CompileError::Model(error) => return hint_of_model(error),
         CompileError::Io { action: "create", path, .. } if path.is_file() => "--out names a folder".to_owned(),

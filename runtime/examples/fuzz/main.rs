@@ -7,6 +7,7 @@
 //! `fuzz --replay FILE TARGET` tries one input again. ci/fuzz calls this.
 
 mod bundle;
+mod gguf;
 mod mutate;
 mod targets;
 mod watch;

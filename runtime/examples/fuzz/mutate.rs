@@ -18,6 +18,8 @@ use generator::draft::{Draft, MANIFEST, RECEIPT, zip};
 /// The source of every choice.
 pub(crate) struct Mutator(ChaCha20Rng);
 
+const GGUF_HEADER_LEN_BYTES: usize = 2048;
+
 impl Mutator {
     pub(crate) fn new(seed: u64, target: &str) -> Self {
         let key = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(target).finalize();
@@ -40,6 +42,7 @@ impl Mutator {
                 (_, Shape::Json) => self.json_lines(&input),
                 (_, Shape::Parts) => self.parts(&input),
                 (_, Shape::Bundle) => self.bundle(&input),
+                (_, Shape::Gguf) => self.gguf(input),
             };
             input.truncate(INPUT_LEN_MAX_BYTES);
         }
@@ -150,6 +153,18 @@ impl Mutator {
         }
         let length = if self.below(8) == 0 { self.number() } else { header.len() as u64 };
         [&length.to_le_bytes()[..], &header, data].concat()
+    }
+
+    /// Changes a number or a byte of the header, which is some two thousand bytes of most inputs.
+    fn gguf(&mut self, mut input: Vec<u8>) -> Vec<u8> {
+        let data = input.split_off(input.len().min(GGUF_HEADER_LEN_BYTES));
+        let mut header = input;
+        let at = self.below(header.len());
+        let number = if self.below(2) == 0 { self.number() } else { self.below(300) as u64 };
+        let width = [1, 4, 8][self.below(3)].min(header.len() - at);
+        header[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
+        header.extend(data);
+        header
     }
 
     fn parts(&mut self, input: &[u8]) -> Vec<u8> {
@@ -291,4 +306,4 @@ pub(crate) fn split(input: &[u8], count: usize) -> Vec<Vec<u8>> {
 
 const SEPARATOR: &[u8] = b"\n--8<--\n";
 /// Longer inputs find nothing that shorter ones do not, and take their time.
-const INPUT_LEN_MAX_BYTES: usize = 1 << 18;
+const INPUT_LEN_MAX_BYTES: usize = 1 << 19;

@@ -13,7 +13,7 @@ use kolm_runtime::eval::{Outcome, Pack};
 use kolm_runtime::inspect;
 use kolm_runtime::kernel::Level;
 use kolm_runtime::model::safetensors::{TensorFile, places};
-use kolm_runtime::model::{AdapterConfig, DecoderConfig, EncoderConfig};
+use kolm_runtime::model::{AdapterConfig, Decoder, DecoderConfig, EncoderConfig, ModelSource, TextTokenizer};
 use kolm_runtime::recall::{Passage, RecallIndex, RecallMembers};
 use kolm_runtime::verify::refusal;
 use serde_json::Value;
@@ -45,10 +45,12 @@ pub(crate) enum Shape {
     Parts,
     /// A bundle's index, its seal and an install receipt, joined; rules and MACs are made to fit after a change.
     Bundle,
+    /// A header of numbers and texts, data.
+    Gguf,
 }
 
 /// Every reader of the bounded side that takes bytes from outside.
-pub(crate) const TARGETS: [Target; 9] = [
+pub(crate) const TARGETS: [Target; 10] = [
     Target { name: "container", shape: Shape::Container, seeds: containers, run: container },
     Target { name: "safetensors", shape: Shape::Safetensors, seeds: tensors, run: tensor_file },
     Target { name: "manifest", shape: Shape::Json, seeds: || vec![member(Member::Manifest)], run: manifest },
@@ -58,7 +60,11 @@ pub(crate) const TARGETS: [Target; 9] = [
     Target { name: "recall", shape: Shape::Parts, seeds: recalls, run: recall },
     Target { name: "config", shape: Shape::Json, seeds: configs, run: config },
     Target { name: "bundle", shape: Shape::Bundle, seeds: bundles, run: bundle },
+    Target { name: "gguf", shape: Shape::Gguf, seeds: super::gguf::files, run: gguf },
 ];
+
+/// Any.
+const VOCABULARY_MAX: usize = 1 << 20;
 
 fn golden(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden").join(path)
@@ -175,6 +181,16 @@ fn config(input: &[u8]) -> String {
     let decoder = said(DecoderConfig::parse(input, Some(input)));
     let encoder = said(EncoderConfig::parse(input, None, None, "input"));
     format!("{decoder} / {encoder} / {}", said(AdapterConfig::parse(input)))
+}
+
+fn gguf(input: &[u8]) -> String {
+    let source = match ModelSource::from_bytes("input", [("input.gguf".to_owned(), input.to_vec().into())].into()) {
+        Ok(source) => source,
+        Err(error) => return format!("{} {error}", error.code()),
+    };
+    let tokenizer = TextTokenizer::load(&source, VOCABULARY_MAX, &[])
+        .and_then(|tokenizer| tokenizer.decode(&tokenizer.encode_prompt("abc ab")?));
+    format!("{} / {}", said(tokenizer), said(Decoder::load(Level::detect(), &source)))
 }
 
 /// A bundle of three files, one content twice, in two parts; and one that adds to it.
