@@ -1,6 +1,6 @@
 //! The artifact: one `.kolm` file, from its bytes to typed values and back.
 //!
-//! `container` is the ZIP file of one encoding, `json` the canonical JSON every signed member is written in, `task`, `plan`
+//! `container` is the ZIP file of one encoding, `zip` its records, `json` the canonical JSON every signed member is written in, `task`, `plan`
 //! and `manifest` the typed members, `cid` the content identifier, `receipt` the five-step chain under the operator's
 //! `key`, `audit` the log of what was done. `seal` builds an artifact, `opened` reads one and cross-checks its members.
 //!
@@ -36,6 +36,7 @@ mod seal;
 mod sealed;
 mod task;
 mod time;
+mod zip;
 
 pub use crate::model::FileIdentity;
 pub use audit::{

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod block;
+mod cache;
 mod coding;
 mod config;
 mod decoder;
@@ -34,9 +35,10 @@ mod weights;
 
 pub use adapter::{ADAPTER_CONFIG, ADAPTER_MODEL, Adapter, AdapterConfig, FactorSource, tensor_name};
 pub use block::{Block, BlockActivations, SegmentKv};
+pub use cache::{Beginning, KvCache};
 pub use coding::Coding;
 pub use config::{Architecture, DecoderConfig};
-pub use decoder::{Beginning, Decoder, KvCache, Step};
+pub use decoder::{Decoder, Step};
 pub use embedding::Embedding;
 pub use encoder::Encoder;
 pub use encoder_block::{EncoderActivations, EncoderBlock, Norm};

@@ -5,6 +5,9 @@
 //! memory as a whole. [`write()`] gives one encoding for one set of tensors: names sorted, header padded with spaces to 8 bytes.
 //! Format: <https://github.com/huggingface/safetensors>.
 
+mod dtype;
+mod write;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,78 +21,10 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use super::error::ModelError;
 use super::limits;
 use super::storage::Storage;
-
-/// Element type of a stored tensor.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Dtype {
-    /// 32-bit IEEE.
-    F32,
-    /// Upper half of a 32-bit IEEE.
-    Bf16,
-    /// 16-bit IEEE.
-    F16,
-    /// A type this program stores or reads no weights in, by its name in the file and its size.
-    Other(&'static str, usize),
-}
-
-impl Dtype {
-    /// Name in a safetensors header.
-    pub fn name(self) -> &'static str {
-        match self {
-            Dtype::F32 => "F32",
-            Dtype::Bf16 => "BF16",
-            Dtype::F16 => "F16",
-            Dtype::Other(name, _) => name,
-        }
-    }
-
-    /// Name in manifests and messages: `f32`, `bf16`, `f16`.
-    pub fn short_name(self) -> &'static str {
-        match self {
-            Dtype::F32 => "f32",
-            Dtype::Bf16 => "bf16",
-            Dtype::F16 => "f16",
-            Dtype::Other(name, _) => name,
-        }
-    }
-
-    /// Bytes of one element.
-    pub fn len_bytes(self) -> usize {
-        match self {
-            Dtype::F32 => 4,
-            Dtype::Bf16 | Dtype::F16 => 2,
-            Dtype::Other(_, len) => len,
-        }
-    }
-
-    /// Eight-bit integers of a quantised weight.
-    pub const I8: Dtype = Dtype::Other("I8", 1);
-    /// Pairs of four-bit integers of a quantised weight.
-    pub const U8: Dtype = Dtype::Other("U8", 1);
-
-    fn parse(name: &str) -> Option<Self> {
-        const OTHER: [(&str, usize); 12] = [
-            ("BOOL", 1),
-            ("U8", 1),
-            ("I8", 1),
-            ("F8_E4M3", 1),
-            ("F8_E5M2", 1),
-            ("I16", 2),
-            ("U16", 2),
-            ("I32", 4),
-            ("U32", 4),
-            ("F64", 8),
-            ("I64", 8),
-            ("U64", 8),
-        ];
-        match name {
-            "F32" => Some(Dtype::F32),
-            "BF16" => Some(Dtype::Bf16),
-            "F16" => Some(Dtype::F16),
-            _ => OTHER.iter().find(|(known, _)| *known == name).map(|(known, len)| Dtype::Other(known, *len)),
-        }
-    }
-}
+pub use dtype::Dtype;
+pub(super) use dtype::bf16_to_f32;
+pub(crate) use dtype::f16_to_f32;
+pub use write::{bf16_bytes, f32_bytes, header, write};
 
 /// One tensor of a file: its type, shape and little-endian bytes.
 #[derive(Clone, Debug)]
@@ -258,108 +193,6 @@ pub fn places(label: &str, reader: &mut dyn Read, len_bytes: u64) -> Result<Vec<
     Ok(tensors.into_iter().map(place).collect())
 }
 
-/// Encodes tensors: names sorted, `__metadata__` first, header padded with spaces to a multiple of 8.
-///
-/// Each tensor is (name, type, shape, little-endian bytes); at most one metadata key, so that nothing is left to a map's order.
-///
-/// # Errors
-/// [`ModelError::TensorLength`] when bytes and shape disagree, [`ModelError::HeaderMalformed`] for a name given twice.
-pub fn write(
-    tensors: &[(&str, Dtype, &[usize], &[u8])],
-    metadata: Option<(&str, &str)>,
-) -> Result<Vec<u8>, ModelError> {
-    let mut sorted: Vec<_> = tensors.to_vec();
-    sorted.sort_by(|left, right| left.0.cmp(right.0));
-    for (name, dtype, shape, bytes) in &sorted {
-        check_length(WRITTEN, name, *dtype, shape, 0, bytes.len() as u64)?;
-    }
-    let table: Vec<_> = sorted.iter().map(|(name, dtype, shape, _)| (*name, *dtype, *shape)).collect();
-    let mut out = header(&table, metadata)?;
-    out.reserve(sorted.iter().map(|tensor| tensor.3.len()).sum::<usize>());
-    for (_, _, _, bytes) in &sorted {
-        out.extend_from_slice(bytes);
-    }
-    Ok(out)
-}
-
-/// What stands before the tensors in [`write()`]'s encoding; `tensors` are sorted by name, and their bytes follow in that order.
-///
-/// # Errors
-/// [`ModelError::HeaderMalformed`] for a name given twice or out of order, [`ModelError::TensorLength`] for a shape that no file holds.
-pub fn header(tensors: &[(&str, Dtype, &[usize])], metadata: Option<(&str, &str)>) -> Result<Vec<u8>, ModelError> {
-    let mut header = String::from("{");
-    if let Some((key, value)) = metadata {
-        header.push_str(&format!("\"__metadata__\":{{{}:{}}}", quoted(key), quoted(value)));
-    }
-    let (mut begin, mut previous) = (0_u64, None);
-    for (name, dtype, shape) in tensors {
-        if previous >= Some(*name) || *name == METADATA {
-            return Err(ModelError::HeaderMalformed {
-                file: WRITTEN.to_owned(),
-                detail: format!("{name} given twice"),
-            });
-        }
-        previous = Some(*name);
-        let len = shape.iter().try_fold(dtype.len_bytes() as u64, |product, size| product.checked_mul(*size as u64));
-        let Some(end) = len.and_then(|len| begin.checked_add(len)) else {
-            check_length(WRITTEN, name, *dtype, shape, 0, 0)?;
-            continue;
-        };
-        if header.len() > 1 {
-            header.push(',');
-        }
-        let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
-        header.push_str(&format!(
-            "{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{begin},{end}]}}",
-            quoted(name),
-            dtype.name(),
-            shape.join(",")
-        ));
-        begin = end;
-    }
-    header.push('}');
-    while !header.len().is_multiple_of(8) {
-        header.push(' ');
-    }
-    let mut out = (header.len() as u64).to_le_bytes().to_vec();
-    out.extend_from_slice(header.as_bytes());
-    Ok(out)
-}
-
-/// f32 elements as the little-endian bytes of an F32 tensor.
-pub fn f32_bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
-/// f32 elements as the little-endian bytes of a BF16 tensor, rounded to nearest even; NaN stays NaN.
-pub fn bf16_bytes(values: &[f32]) -> Vec<u8> {
-    let round = |value: &f32| {
-        let bits = value.to_bits();
-        let rounded = if value.is_nan() { bits | 0x0040_0000 } else { bits + (0x7fff + ((bits >> 16) & 1)) };
-        ((rounded >> 16) as u16).to_le_bytes()
-    };
-    values.iter().flat_map(round).collect()
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-pub(super) fn bf16_to_f32(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
-}
-
-/// Exact: every f16 is an f32. Subnormals are mantissa * 2^-24.
-pub(crate) fn f16_to_f32(bits: u16) -> f32 {
-    let sign = u32::from(bits & 0x8000) << 16;
-    let (exponent, mantissa) = (u32::from(bits >> 10) & 0x1f, u32::from(bits & 0x3ff));
-    match exponent {
-        0 => f32::from_bits(sign | (mantissa as f32 * f32::from_bits(0x3380_0000)).to_bits()),
-        31 => f32::from_bits(sign | 0x7f80_0000 | (mantissa << 13)),
-        _ => f32::from_bits(sign | ((exponent + 112) << 23) | (mantissa << 13)),
-    }
-}
-
 fn read_header(label: &str, reader: &mut dyn Read, len_bytes: u64, path: Option<&Path>) -> Result<Vec<u8>, ModelError> {
     let truncated = |expected| ModelError::HeaderTruncated { file: label.to_owned(), found: len_bytes, expected };
     if len_bytes < 8 {
@@ -452,7 +285,6 @@ fn check_length(
 }
 
 const METADATA: &str = "__metadata__";
-const WRITTEN: &str = "tensor file being written";
 
 struct RawTable {
     tensors: BTreeMap<String, RawEntry>,

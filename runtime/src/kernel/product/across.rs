@@ -1,6 +1,6 @@
 //! The transpose of packed panels, made in registers as blocks of it are used: the backward pass reads what the forward pass packed.
 
-use super::storage::{F32Rows, RightBlocks, RightRows, Rows};
+use super::rows::{F32Rows, RightBlocks, RightRows, Rows};
 use crate::kernel::lanes::Lanes;
 
 /// The transpose of panels: each of its panels has `C` of their rows as its columns.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::BLOCK;
 use super::across::{Across, transpose};
-use super::storage::{F32Rows, RightBlocks, RightSums};
+use super::rows::{F32Rows, RightBlocks, RightSums};
 use super::tile::{Sink, land};
 use crate::kernel::aligned::Aligned;
 use crate::kernel::lanes::Lanes;

@@ -6,6 +6,7 @@
 
 mod across;
 mod integers;
+mod rows;
 mod run;
 mod storage;
 mod tile;

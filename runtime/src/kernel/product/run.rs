@@ -7,7 +7,7 @@
 
 use super::across::Across;
 use super::integers::IntegerPanels;
-use super::storage::{F32Rows, RightBlocks, RightRows, RightSums, Rows, Visitor};
+use super::rows::{F32Rows, RightBlocks, RightRows, RightSums, Rows, Visitor};
 use super::tile::{Place, tile};
 use super::{BLOCK, Left, Needed, Right};
 use crate::kernel::aligned::Aligned;

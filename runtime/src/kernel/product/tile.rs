@@ -1,6 +1,6 @@
 //! The inner loop: a tile of sums held in registers, one step of k after another, and put where they belong once per block of k.
 
-use super::storage::RightRows;
+use super::rows::RightRows;
 use crate::kernel::lanes::Lanes;
 
 /// Where the sums of a tile go: `R` rows of `P` panels.

@@ -1,0 +1,198 @@
+//! Packed panels as the loops of a product read them: row by row, block by block, or several side by side.
+
+use super::integers::IntegerPanels;
+use super::tile::{Sink, tile};
+use crate::kernel::lanes::Lanes;
+
+/// What is done with panels, whatever their form.
+pub(super) trait Visitor<L: Lanes> {
+    /// Panels whose rows one step of the inner loop can read.
+    fn rows<B: RightRows<L>>(self, panels: Rows<B>)
+    where
+        Rows<B>: RightBlocks<L>;
+    /// Panels of integers.
+    fn integers(self, panels: &IntegerPanels);
+}
+
+/// Panels as blocks of f32 values, for many readers.
+pub(super) trait RightBlocks<L: Lanes>: Copy {
+    /// The rows `k..k + len` of one panel of `C` columns, in `room` where they are not kept as f32.
+    fn block<'r, const C: usize>(
+        self,
+        lanes: L,
+        panel: usize,
+        k: usize,
+        len: usize,
+        room: &'r mut [f32],
+    ) -> F32Rows<'r, L>
+    where
+        Self: 'r;
+}
+
+/// The rows of all panels, `k` to a panel.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<B> {
+    pub(super) of: B,
+    pub(super) k: usize,
+}
+
+impl<B> Rows<B> {
+    /// The rows `k..k + len` of one panel.
+    #[inline(always)]
+    pub(super) fn part<L: Lanes>(self, panel: usize, k: usize, len: usize) -> B
+    where
+        B: RightRows<L>,
+    {
+        self.of.part(panel * self.k + k, len)
+    }
+}
+
+impl<L: Lanes> RightBlocks<L> for Rows<F32Rows<'_, L>> {
+    #[inline(always)]
+    fn block<'r, const C: usize>(self, _: L, panel: usize, k: usize, len: usize, _: &'r mut [f32]) -> F32Rows<'r, L>
+    where
+        Self: 'r,
+    {
+        self.part(panel, k, len)
+    }
+}
+
+impl<L: Lanes> RightBlocks<L> for Rows<Bf16Rows<'_, L>> {
+    #[inline(always)]
+    fn block<'r, const C: usize>(
+        self,
+        lanes: L,
+        panel: usize,
+        k: usize,
+        len: usize,
+        room: &'r mut [f32],
+    ) -> F32Rows<'r, L>
+    where
+        Self: 'r,
+    {
+        let rows = self.part(panel, k, len);
+        for (row, out) in room.chunks_exact_mut(C).enumerate().take(len) {
+            let [low, high] = rows.row(lanes, row);
+            lanes.store(low, out);
+            lanes.store(high, &mut out[C / 2..]);
+        }
+        F32Rows(&L::vectors(room).as_chunks().0[..len])
+    }
+}
+
+/// Panels that few rows pass side by side.
+pub(super) trait RightSums<L: Lanes>: Copy {
+    /// Chains `R` rows over the block from `k` on of `P` panels of `C` columns from `panel` on.
+    fn sums<S: Sink, const R: usize, const C: usize, const P: usize>(
+        self,
+        lanes: L,
+        a: &[[f32; R]],
+        panel: usize,
+        k: usize,
+        sink: S,
+    );
+}
+
+impl<L: Lanes, B: RightRows<L>> RightSums<L> for Rows<B> {
+    #[inline(always)]
+    fn sums<S: Sink, const R: usize, const C: usize, const P: usize>(
+        self,
+        lanes: L,
+        a: &[[f32; R]],
+        panel: usize,
+        k: usize,
+        sink: S,
+    ) {
+        let mut parts = [self.part(panel, k, a.len()); P];
+        for (p, part) in parts.iter_mut().enumerate().skip(1) {
+            *part = self.part(panel + p, k, a.len());
+        }
+        tile(lanes, a, parts, sink);
+    }
+}
+
+/// Consecutive rows of panels.
+pub(super) trait RightRows<L: Lanes>: Copy {
+    /// The `len` rows from `from` on.
+    fn part(self, from: usize, len: usize) -> Self;
+    /// The two vectors of one row.
+    fn row(self, lanes: L, row: usize) -> [L::Vector; 2];
+    /// Asks for the `len` rows from `from` on, which need not exist.
+    fn prefetch(self, lanes: L, from: usize, len: usize);
+
+    /// The columns of at most `WIDTH` rows from `first` on: those of the first vectors, then those of the second. Missing rows are zeros.
+    #[inline(always)]
+    fn columns(self, lanes: L, first: usize, count: usize) -> [L::Square; 2] {
+        let (mut low, mut high) = (lanes.square(0.0), lanes.square(0.0));
+        for r in 0..count {
+            [low.as_mut()[r], high.as_mut()[r]] = self.row(lanes, first + r);
+        }
+        [lanes.transpose(low), lanes.transpose(high)]
+    }
+}
+
+/// Rows of f32 values.
+#[derive(Clone, Copy)]
+pub(super) struct F32Rows<'a, L: Lanes>(pub(super) &'a [[L::Vector; 2]]);
+
+impl<L: Lanes> RightRows<L> for F32Rows<'_, L> {
+    #[inline(always)]
+    fn part(self, from: usize, len: usize) -> Self {
+        F32Rows(&self.0[from..][..len])
+    }
+
+    #[inline(always)]
+    fn row(self, _: L, row: usize) -> [L::Vector; 2] {
+        self.0[row]
+    }
+
+    #[inline(always)]
+    fn prefetch(self, lanes: L, from: usize, len: usize) {
+        prefetch(lanes, self.0, from, len);
+    }
+}
+
+/// Rows of bf16 values.
+#[derive(Clone, Copy)]
+pub(super) struct Bf16Rows<'a, L: Lanes>(pub(super) &'a [L::Words]);
+
+impl<L: Lanes> RightRows<L> for Bf16Rows<'_, L> {
+    #[inline(always)]
+    fn part(self, from: usize, len: usize) -> Self {
+        Bf16Rows(&self.0[from..][..len])
+    }
+
+    #[inline(always)]
+    fn row(self, lanes: L, row: usize) -> [L::Vector; 2] {
+        lanes.widen_bf16(self.0[row])
+    }
+
+    #[inline(always)]
+    fn prefetch(self, lanes: L, from: usize, len: usize) {
+        prefetch(lanes, self.0, from, len);
+    }
+
+    /// Transposes the words, each of which holds a value of either vector.
+    #[inline(always)]
+    fn columns(self, lanes: L, first: usize, count: usize) -> [L::Square; 2] {
+        let mut words = lanes.square(0.0);
+        for r in 0..count {
+            words.as_mut()[r] = lanes.with_bits(self.0[first + r]);
+        }
+        let words = lanes.transpose(words);
+        let (mut low, mut high) = (words, words);
+        for r in 0..L::WIDTH {
+            [low.as_mut()[r], high.as_mut()[r]] = lanes.widen_bf16(lanes.bits(words.as_ref()[r]));
+        }
+        [low, high]
+    }
+}
+
+/// Asks for the cache lines of `len` rows.
+#[inline(always)]
+fn prefetch<L: Lanes, T>(lanes: L, rows: &[T], from: usize, len: usize) {
+    let begin = rows.as_ptr().wrapping_add(from).cast::<u32>();
+    for line in 0..(len * size_of::<T>()).div_ceil(64) {
+        lanes.prefetch(begin.wrapping_add(line * 16));
+    }
+}
