@@ -267,7 +267,7 @@ pub(super) struct Check {
     /// Corpus files in place of those the job trains on
     #[arg(long, value_name = "PARQUET", num_args = 1..)]
     pub(super) corpus: Vec<PathBuf>,
-    /// Count the tokens too, as the job's base reads the rows
+    /// Count the tokens too, as the job's base reads the rows; a base that is not on this machine is fetched
     #[arg(long)]
     pub(super) tokens: bool,
     /// As JSON

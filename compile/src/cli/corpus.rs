@@ -93,12 +93,12 @@ fn in_tokens(tokens: &Tokens) -> String {
     for (name, split) in [("training", &tokens.train), ("eval", &tokens.eval)] {
         let SplitTokens { rows, left_out, shortened, tokens: count, learned, longest } = split;
         text.push_str(&format!(
-            "{count} tokens in {rows} {name} rows, {learned} of them in completions; longest row {longest} of at most {}; {left_out} left \
-             out as longer, {shortened} shortened\n",
+            "{count} tokens in {rows} {name} rows, {learned} of them learned (completion, end token); longest row {longest} of at most {}; \
+             {left_out} left out as too long, {shortened} shortened\n",
             tokens.limit
         ));
     }
-    if tokens.without_recalled {
+    if tokens.without_recalled_passages {
         text.push_str("recalled passages, which a compile adds to each prompt, are not counted\n");
     }
     text

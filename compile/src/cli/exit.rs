@@ -8,7 +8,7 @@ use kolm_runtime::recall::RecallError;
 
 use crate::network::Forbidden;
 use crate::pipeline::CompileError;
-use crate::pipeline::fetch::FetchError;
+use crate::pipeline::fetch::{FILE_LIST, FetchError};
 use crate::train::TrainError;
 
 /// How a verb ended. The numbers are stable.
@@ -187,8 +187,10 @@ pub fn hint(error: &CompileError) -> Option<String> {
         }
         CompileError::Fetch(FetchError::NotConnected { repo }) => format!("on the connected side: hf download {repo} --revision SHA"),
         CompileError::Train(TrainError::NotFinite { .. }) => "lower [train] learning_rate, or set clip_norm".to_owned(),
-        CompileError::Fetch(FetchError::Hub { repo, .. }) => {
-            format!("no folder has that name: check it, and the network; or fetch it elsewhere (hf download {repo}) and name the folder with --base")
+        CompileError::Fetch(FetchError::Hub { repo, what, .. }) => {
+            // Only whoever asks what files there are has looked for a folder before.
+            let folder = if what == FILE_LIST { " (no folder is called that either)" } else { "" };
+            format!("check the name{folder} and the network; or run `hf download {repo}` elsewhere and name the folder in its place")
         }
         CompileError::Model(error) => return hint_of_model(error),
         CompileError::Io { action: "create", path, .. } if path.is_file() => "--out names a folder".to_owned(),

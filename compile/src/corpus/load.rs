@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rayon::prelude::*;
+
 use super::error::CorpusError;
 use super::identifiers::ScanReport;
 use super::row::{CellRow, Columns, Row, RowsDigest, digest_rows};
@@ -199,29 +201,30 @@ pub fn check(request: &Request) -> Result<Checked, CorpusError> {
     check_rows(request, |_| Ok(()), |(), _| Ok(()), |_, ()| ())
 }
 
-/// As [`check`], and has each row that is left looked at: once the labels are known, what looks is `made`; threads `look` at rows; `take`
-/// gets what they saw, that of the training rows in file order and then that of the eval rows.
+/// As [`check`], and has each row that is left looked at: once the labels are known, `prepare` makes what `look` needs; threads `look` at
+/// rows; `take` gets what they saw, that of the training rows in file order and then that of the eval rows.
 ///
 /// # Errors
-/// As [`load`], and those of `made` and `look`.
+/// As [`load`], and those of `prepare` and `look`.
 pub(crate) fn check_rows<L: Sync, T: Send, E: From<CorpusError> + Send>(
     request: &Request,
-    made: impl FnOnce(Option<&[String]>) -> Result<L, E>,
+    prepare: impl FnOnce(Option<&[String]>) -> Result<L, E>,
     look: impl Fn(&L, &CellRow<'_>) -> Result<T, E> + Sync,
     mut take: impl FnMut(Role, T),
 ) -> Result<Checked, E> {
     let split = Split::find(request)?;
-    let looks = made(split.labels.as_deref())?;
+    let looker = prepare(split.labels.as_deref())?;
     let mut digest = RowsDigest::new(split.train);
     split.training_rows(
-        |row| look(&looks, row),
+        |row| look(&looker, row),
         |row, seen| {
             digest.add(row.file, row.row, row.id, row.prompt, row.completion);
             take(Role::Train, seen);
         },
     )?;
-    for row in &split.eval {
-        take(Role::Eval, look(&looks, &row.cells())?);
+    let seen: Vec<Result<T, E>> = split.eval.par_iter().map(|row| look(&looker, &row.cells())).collect();
+    for seen in seen {
+        take(Role::Eval, seen?);
     }
     let (train_sha256, eval_sha256) = (digest.finish(), digest_rows(&split.eval));
     let Split { files, read, train, eval, dropped, labels, scan, .. } = split;

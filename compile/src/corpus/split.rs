@@ -72,8 +72,11 @@ impl Split {
         });
         let work = |numbered: Result<(Range<usize>, FileBatch), CorpusError>| -> Result<_, E> {
             let (rows, batch) = numbered?;
-            let fates = self.fates.get(rows).unwrap_or_default().iter().enumerate();
-            let places = fates.filter(|(_, fate)| **fate == Fate::Train).map(|(place, _)| place);
+            let Some(fates) = self.fates.get(rows) else {
+                let path = self.files[batch.file].path.clone();
+                return Err(CorpusError::Unreadable { path, reason: "it grew while it was read".to_owned() }.into());
+            };
+            let places = fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Train).map(|(place, _)| place);
             let seen = places
                 .map(|place| Ok((place, look(&self.row(&batch, place)?)?)))
                 .collect::<Result<Vec<(usize, T)>, E>>()?;

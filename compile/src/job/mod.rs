@@ -98,7 +98,7 @@ pub struct CorpusSection {
 pub enum Overlong {
     /// They are left out and counted.
     Drop,
-    /// Their prompt is cut.
+    /// Their prompt is cut from its end until they fit; where the completion alone does not, they are left out.
     Truncate,
     /// The compile stops.
     Error,

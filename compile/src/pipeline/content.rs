@@ -60,7 +60,7 @@ impl Base {
     /// [`CompileError::Model`], [`CompileError::NoEndToken`], [`CompileError::Target`].
     pub fn load(level: Level, source: ModelSource, job: &Job) -> Result<Base, CompileError> {
         // What can be refused for its settings is, before gigabytes of weights are read.
-        let (_, tokenizer, end_token) = texts(&source)?;
+        let (_, tokenizer, end_token) = load_text_side(&source)?;
         check_targets(job, &source)?;
         let decoder = Arc::new(Decoder::load(level, &source)?);
         Ok(Base { source, decoder, tokenizer, end_token })
@@ -90,7 +90,7 @@ impl fmt::Debug for Base {
 ///
 /// # Errors
 /// [`CompileError::Model`], [`CompileError::NoEndToken`].
-pub(super) fn texts(source: &ModelSource) -> Result<(DecoderConfig, TextTokenizer, u32), CompileError> {
+pub(super) fn load_text_side(source: &ModelSource) -> Result<(DecoderConfig, TextTokenizer, u32), CompileError> {
     let config = DecoderConfig::load(source)?;
     let tokenizer = TextTokenizer::load(source, config.vocabulary, &config.eos_ids)?;
     let end_token =

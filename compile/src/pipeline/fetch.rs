@@ -30,12 +30,15 @@ pub enum FetchError {
         repo: String,
         /// Revision asked for.
         revision: String,
-        /// File, or `file list`.
+        /// File, or [`FILE_LIST`].
         what: String,
         /// What the client said.
         reason: String,
     },
 }
+
+/// What is asked for first, in [`FetchError::Hub`].
+pub const FILE_LIST: &str = "file list";
 
 /// Fetches every file the runtime loads of `repo` at `revision` (a SHA or a branch) into `cache`, from `endpoint` where a mirror is named;
 /// returns the commit SHA.
@@ -99,7 +102,7 @@ mod connected {
     use hf_hub::{Cache, Repo, RepoType};
     use kolm_runtime::model::{FileIdentity, ModelSource};
 
-    use super::{FetchError, Permit};
+    use super::{FILE_LIST, FetchError, Permit};
 
     fn failed<'a, E: Display>(repo: &'a str, revision: &'a str, what: &'a str) -> impl FnOnce(E) -> FetchError + 'a {
         move |reason| FetchError::Hub {
@@ -122,7 +125,7 @@ mod connected {
         endpoint: Option<&str>,
     ) -> Result<String, FetchError> {
         let hub = permit.hub(cache, endpoint).map_err(failed(repo, revision, "client"))?;
-        let info = hub.repo(pinned(repo, revision)).info().map_err(failed(repo, revision, "file list"))?;
+        let info = hub.repo(pinned(repo, revision)).info().map_err(failed(repo, revision, FILE_LIST))?;
         let commit = hub.repo(pinned(repo, &info.sha));
         for file in
             info.siblings.iter().map(|sibling| sibling.rfilename.as_str()).filter(|name| ModelSource::loads(name))

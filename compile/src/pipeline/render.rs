@@ -51,12 +51,15 @@ impl<'a> Grounded<'a> {
                 }
             }
         }
-        for (index, row) in self.corpus.eval.iter().enumerate() {
+        let of_eval = self.corpus.eval.par_iter().enumerate().map(|(index, row)| {
             let context = match recalled {
                 Some((recall, hits)) => recall.index.context(&hits[index]),
                 None => Vec::new(),
             };
-            match self.render_row(row, &context)? {
+            self.render_row(row, &context)
+        });
+        for (row, rendered) in self.corpus.eval.iter().zip(of_eval.collect::<Vec<_>>()) {
+            match rendered? {
                 Some(rendered) => rows.eval.push((row, rendered)),
                 None => rows.dropped += 1,
             }

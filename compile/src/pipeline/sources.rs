@@ -54,33 +54,12 @@ pub fn locate(lookup: Lookup<'_>) -> Result<ModelSource, CompileError> {
     }
 }
 
-/// A name that can only be a path (a repository's is `NAME` or `OWNER/NAME`), or that names a folder beside the job.
+/// A name that can only be a path, or that names a folder beside the job.
 fn is_folder(model: &str, folder: &Path) -> bool {
     let path = Path::new(model);
     path.is_absolute()
         || model.starts_with("./")
         || model.starts_with("../")
         || model.ends_with(".gguf")
-        || model.matches('/').count() > 1
-        || folder.join(path).is_dir()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_folder;
-
-    #[test]
-    fn what_can_only_be_a_path_or_lies_beside_the_job_is_a_folder() {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::create_dir_all(folder.path().join("models/small")).expect("made");
-        let found = |model: &str| is_folder(model, folder.path());
-        for model in
-            ["/models/small", "./small", "../small", "models/qwen/0.5B", "qwen-q4.gguf", "models/small", "models"]
-        {
-            assert!(found(model), "{model}");
-        }
-        for model in ["Qwen/Qwen2.5-0.5B", "gpt2", "models/absent"] {
-            assert!(!found(model), "{model}");
-        }
-    }
+        || ModelSource::is_model(&folder.join(path))
 }

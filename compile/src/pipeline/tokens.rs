@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::content::texts;
+use super::content::load_text_side;
 use super::prepare::template;
 use super::prompt::{Prompter, Rendered};
 use super::{CompileError, Models};
@@ -17,7 +17,7 @@ use crate::job::{Job, RecallUse};
 pub struct SplitTokens {
     /// Rows that fit.
     pub rows: u64,
-    /// Rows left out as too long.
+    /// Rows left out as too long: beyond the limit, or without room for the longest label.
     pub left_out: u64,
     /// Rows that fit because their prompt was cut.
     pub shortened: u64,
@@ -35,7 +35,7 @@ pub struct Tokens {
     /// Most tokens that a row may have.
     pub limit: u64,
     /// Whether a compile puts recalled passages into the prompts, which are not counted.
-    pub without_recalled: bool,
+    pub without_recalled_passages: bool,
     /// The training rows.
     pub train: SplitTokens,
     /// The eval rows.
@@ -74,7 +74,8 @@ impl Size {
 /// Checks the corpus of a job and counts its tokens as the job's base reads them.
 ///
 /// # Errors
-/// [`CompileError`], as a compile would stop before its first training step for job, corpus or tokenizer.
+/// [`CompileError`], as a compile stops for job, corpus and tokens; what the base's text side and template have wrong is told before the
+/// corpus is read. Weights, recall encoder and starting adapter are not looked at.
 pub fn count_tokens(
     job: &Job,
     files: &[PathBuf],
@@ -82,9 +83,9 @@ pub fn count_tokens(
 ) -> Result<(Checked, Tokens), CompileError> {
     let models = Models::of(job, environment);
     let base = models.locate(&job.base.model, job.base.revision.as_deref(), &models.folder)?;
-    let (config, tokenizer, end_token) = texts(&base)?;
+    let (config, tokenizer, end_token) = load_text_side(&base)?;
     let (template, _) = template(job, &base)?;
-    let mut tokens = Tokens { without_recalled: job.recall.usage == RecallUse::Context, ..Tokens::default() };
+    let mut tokens = Tokens { without_recalled_passages: job.recall.usage == RecallUse::Context, ..Tokens::default() };
     let mut limit = 0;
     let checked = corpus::check_rows(
         &corpus::Request::from_job(job, files),
@@ -99,6 +100,12 @@ pub fn count_tokens(
             Role::Eval => tokens.eval.add(size),
         },
     )?;
+    for (split, counted) in [("training", &tokens.train), ("eval", &tokens.eval)] {
+        if counted.rows == 0 {
+            let dropped = tokens.train.left_out + tokens.eval.left_out;
+            return Err(CompileError::NothingLeft { split, dropped });
+        }
+    }
     Ok((checked, Tokens { limit, ..tokens }))
 }
 
@@ -116,7 +123,7 @@ mod tests {
         let environment = Environment::read();
         let source = Models::of(&job, &environment).locate(&job.base.model, None, path.parent().expect("a folder"));
         let source = source.expect("a base");
-        let (config, tokenizer, end_token) = texts(&source).expect("what reads text");
+        let (config, tokenizer, end_token) = load_text_side(&source).expect("what reads text");
         let (template, _) = template(&job, &source).expect("a template");
         let rows = corpus::load(&corpus::Request::from_job(&job, &[])).expect("a corpus");
         // The longest training row has 35 tokens, the longest eval row 32.
@@ -132,7 +139,8 @@ mod tests {
                 }
                 split
             };
-            let expected = Tokens { limit, without_recalled: false, train: of(&rows.train), eval: of(&rows.eval) };
+            let expected =
+                Tokens { limit, without_recalled_passages: false, train: of(&rows.train), eval: of(&rows.eval) };
             let (beyond, kept) = (expected.train.left_out + expected.train.shortened, expected.train.rows);
             assert_eq!((beyond > 0, kept > 0), (limit < 35, true), "{expected:?}");
             for threads in [1, 3] {

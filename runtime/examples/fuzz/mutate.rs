@@ -18,8 +18,6 @@ use generator::draft::{Draft, MANIFEST, RECEIPT, zip};
 /// The source of every choice.
 pub(crate) struct Mutator(ChaCha20Rng);
 
-const GGUF_HEADER_LEN_BYTES: usize = 2048;
-
 impl Mutator {
     pub(crate) fn new(seed: u64, target: &str) -> Self {
         let key = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(target).finalize();
@@ -155,9 +153,9 @@ impl Mutator {
         [&length.to_le_bytes()[..], &header, data].concat()
     }
 
-    /// Changes a number or a byte of the header, which is some two thousand bytes of most inputs.
+    /// Changes a number or a byte at the beginning, where most inputs have their header.
     fn gguf(&mut self, mut input: Vec<u8>) -> Vec<u8> {
-        let data = input.split_off(input.len().min(GGUF_HEADER_LEN_BYTES));
+        let data = input.split_off(input.len().min(GGUF_BEGINNING_LEN_BYTES));
         let mut header = input;
         let at = self.below(header.len());
         let number = if self.below(2) == 0 { self.number() } else { self.below(300) as u64 };
@@ -305,5 +303,7 @@ pub(crate) fn split(input: &[u8], count: usize) -> Vec<Vec<u8>> {
 }
 
 const SEPARATOR: &[u8] = b"\n--8<--\n";
+/// As much as the headers of the sound files have.
+const GGUF_BEGINNING_LEN_BYTES: usize = 1671;
 /// Longer inputs find nothing that shorter ones do not, and take their time.
 const INPUT_LEN_MAX_BYTES: usize = 1 << 19;

@@ -67,6 +67,7 @@ pub fn attend_full(
     probabilities: Option<&mut [f32]>,
 ) {
     if tokens == 0 {
+        assert!(q.is_empty(), "queries and no keys");
         return;
     }
     let mut kv = KeyValue::new(heads, head_dim, tokens);

@@ -108,20 +108,19 @@ impl Encoder {
             hidden.extend_from_slice(&self.embed_tokens(text)?);
         }
         let mut hidden = Buffer::from(hidden);
-        let segments: Vec<usize> = texts.iter().map(Vec::len).collect();
-        let mut pooled = segments;
+        let mut rows_of_text: Vec<usize> = texts.iter().map(Vec::len).collect();
         for (layer, block) in self.blocks.iter().enumerate() {
             if self.config.pooling == Pooling::Cls && layer + 1 == self.blocks.len() {
-                hidden = block.forward_first(self.level, &self.config, &hidden, &pooled);
-                pooled.fill(1);
+                hidden = block.forward_first(self.level, &self.config, &hidden, &rows_of_text);
+                rows_of_text.fill(1);
             } else {
-                block.forward(self.level, &self.config, &mut hidden, &pooled, None);
+                block.forward(self.level, &self.config, &mut hidden, &rows_of_text, None);
             }
         }
         let mut vectors = Vec::with_capacity(texts.len());
         let mut rest = &*hidden;
-        for tokens in pooled {
-            let (rows, others) = rest.split_at(tokens * self.config.hidden);
+        for count in rows_of_text {
+            let (rows, others) = rest.split_at(count * self.config.hidden);
             vectors.push(self.pool(rows));
             rest = others;
         }

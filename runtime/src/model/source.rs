@@ -72,6 +72,11 @@ impl ModelSource {
         Self::named_by_content(&format!("local/{name}"), files)
     }
 
+    /// Whether a folder holds a model: config.json, or a GGUF file.
+    pub fn is_model(folder: &Path) -> bool {
+        files_in(folder).keys().any(|file| file == CONFIG || is_gguf(file))
+    }
+
     /// A snapshot in the Hugging Face cache; a branch is resolved to its commit.
     ///
     /// # Errors

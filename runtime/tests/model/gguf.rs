@@ -258,6 +258,7 @@ fn one_file_is_a_base_and_two_are_a_question() {
     assert_eq!(ModelSource::folder(folder.path()).expect_err("two").code(), "model_gguf_several");
     let one = ModelSource::folder(&folder.path().join("b.gguf")).expect("one");
     assert_eq!((one.repo(), one.paths().collect::<Vec<_>>()), ("local/b.gguf", vec!["b.gguf"]));
+    assert!(ModelSource::is_model(folder.path()));
 }
 
 #[test]

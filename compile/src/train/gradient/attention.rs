@@ -6,7 +6,8 @@
 //! are added in ascending order.
 //!
 //! Where the mask leaves a triangle, `G`'s other half is not computed, and neither are the +0 that the chains of `d V` and `d K` begin with:
-//! they leave +0. Those of `d Q` end with them, and there they count: a sum that underflow has made −0 becomes +0.
+//! with finite values they leave +0 (any other ends the run at this step). Those of `d Q` end with them, and there they count: a sum that
+//! underflow has made −0 becomes +0.
 
 use kolm_runtime::kernel::{self, Buffer, Fma, Level, PackedMatrix, Vectorized};
 
@@ -129,6 +130,80 @@ impl Vectorized for ScoreRow<'_> {
     fn run<F: Fma>(self) {
         for (s, p) in self.s.iter_mut().zip(self.p) {
             *s = p * (*s - self.dot) * self.scale;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kolm_runtime::kernel::{KeyValue, SplitMix};
+
+    use super::*;
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|x| x.to_bits()).collect()
+    }
+
+    /// What the module's formulas say, by whole products.
+    fn by_whole_products(
+        level: Level,
+        shape: AttentionShape,
+        (q, k, v): (&[f32], &[f32], &[f32]),
+        probabilities: &[f32],
+        gradient: &[f32],
+    ) -> [Vec<f32>; 3] {
+        let AttentionShape { heads, kv_heads, head_dim, scale, .. } = shape;
+        let tokens = q.len() / (heads * head_dim);
+        let mut out = [vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]];
+        let mut sums: Vec<[Option<Vec<f32>>; 2]> = vec![[None, None]; kv_heads];
+        for head in 0..heads {
+            let kv_head = head / (heads / kv_heads);
+            let p = &probabilities[head * tokens * tokens..][..tokens * tokens];
+            let (d, queries) = (columns(gradient, heads, head, head_dim), columns(q, heads, head, head_dim));
+            let (keys, values) = (columns(k, kv_heads, kv_head, head_dim), columns(v, kv_heads, kv_head, head_dim));
+            let mut s = vec![0.0; tokens * tokens];
+            kernel::product(level, &d, tokens, &PackedMatrix::from_columns(level, &values, tokens, head_dim), &mut s);
+            for (row, (s, p)) in s.chunks_exact_mut(tokens).zip(p.chunks_exact(tokens)).enumerate() {
+                let dot = kernel::dot(level, &p[..=row], &s[..=row]);
+                for (at, (s, p)) in s.iter_mut().zip(p).enumerate() {
+                    *s = if at <= row { p * (*s - dot) * scale } else { 0.0 };
+                }
+            }
+            let mut part = vec![0.0; tokens * head_dim];
+            kernel::product(level, &s, tokens, &PackedMatrix::from_rows(level, &keys, tokens, head_dim), &mut part);
+            set_columns(&mut out[0], heads, head, head_dim, &part);
+            kernel::product_transposed(level, &s, &queries, tokens, tokens, head_dim, &mut part);
+            merge(level, &mut sums[kv_head][0], &part);
+            kernel::product_transposed(level, p, &d, tokens, tokens, head_dim, &mut part);
+            merge(level, &mut sums[kv_head][1], &part);
+        }
+        for (kv_head, [key_sum, value_sum]) in sums.iter().enumerate() {
+            set_columns(&mut out[1], kv_heads, kv_head, head_dim, key_sum.as_ref().expect("a head"));
+            set_columns(&mut out[2], kv_heads, kv_head, head_dim, value_sum.as_ref().expect("a head"));
+        }
+        out
+    }
+
+    #[test]
+    fn what_the_mask_makes_zero_is_left_out_without_a_trace() {
+        for (tokens, heads, kv_heads, head_dim) in [(1, 1, 1, 2), (70, 4, 2, 16), (300, 3, 1, 24)] {
+            let mut random = SplitMix(tokens as u64);
+            let (queries, keys) = (tokens * heads * head_dim, tokens * kv_heads * head_dim);
+            let (q, k, v) = (random.uniforms(queries), random.uniforms(keys), random.uniforms(keys));
+            let gradient: Vec<f32> =
+                random.uniforms(queries).iter().map(|x| if x.abs() < 0.2 { x * 1e-42 } else { *x }).collect();
+            let shape = AttentionShape { heads, kv_heads, head_dim, scale: 0.25, causal: true };
+            for level in Level::available() {
+                let mut kv = KeyValue::new(kv_heads, head_dim, tokens);
+                kv.push(&k, &v);
+                let (mut attended, mut p) = (vec![0.0; queries], vec![0.0; heads * tokens * tokens]);
+                kernel::attend_causal(level, &q, &kv, 0, heads, shape.scale, &mut attended, Some(&mut p));
+                let found = attention_backward(level, shape, &q, &k, &v, &p, &gradient);
+                let wanted = by_whole_products(level, shape, (&q, &k, &v), &p, &gradient);
+                for (found, wanted) in [&found.q, &found.k, &found.v].into_iter().zip(&wanted) {
+                    assert_eq!(bits(found), bits(wanted), "{tokens} tokens at {level:?}");
+                }
+            }
         }
     }
 }

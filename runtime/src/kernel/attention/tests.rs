@@ -82,6 +82,16 @@ fn full_attention_equals_the_reference_by_bits() {
             attend_full(level, &q, &k, &v, tokens, heads, head_dim, 0.25, &mut got, Some(&mut got_p));
             assert_eq!(bits(&got), bits(&want), "{tokens} tokens at {level:?}");
             assert_eq!(bits(&got_p), bits(&want_p), "probabilities at {level:?}");
+            // Some of the queries, by themselves.
+            for rows in [1, 6, 25, 40].into_iter().filter(|rows| *rows < tokens) {
+                let len = rows * heads * head_dim;
+                let (mut got, mut got_p) = (vec![f32::NAN; len], vec![f32::NAN; heads * rows * tokens]);
+                attend_full(level, &q[..len], &k, &v, tokens, heads, head_dim, 0.25, &mut got, Some(&mut got_p));
+                assert_eq!(bits(&got), bits(&want[..len]), "{rows} of {tokens} tokens at {level:?}");
+                for (got, want) in got_p.chunks(rows * tokens).zip(want_p.chunks(tokens * tokens)) {
+                    assert_eq!(bits(got), bits(&want[..rows * tokens]), "their probabilities at {level:?}");
+                }
+            }
         }
     }
 }

@@ -89,7 +89,7 @@ pub fn product_lower(level: Level, a: &[f32], b: &PackedMatrix, c: &mut [f32]) {
 ///
 /// As [`product_transposed`].
 pub fn product_transposed_lower(level: Level, a: &[f32], b: &[f32], t: usize, n: usize, c: &mut [f32]) {
-    transposed(level, a, b, (t, t, n), Needed::LowerLeft, c);
+    transposed(level, a, b, (t, t, n), Needed::UpperLeft, c);
 }
 
 fn transposed(level: Level, a: &[f32], b: &[f32], (k, m, n): (usize, usize, usize), needed: Needed, c: &mut [f32]) {
@@ -125,13 +125,13 @@ struct Left<'a> {
 }
 
 /// What of a product is computed.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Needed {
     All,
     /// Elements (i, j) with j ≤ i.
     LowerResult,
     /// All, of a left side whose elements (i, k) with k < i are +0.
-    LowerLeft,
+    UpperLeft,
 }
 
 /// The right side of a product: a packed matrix, or its transpose where `across`.

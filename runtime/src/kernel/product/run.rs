@@ -282,7 +282,7 @@ fn column<L: Lanes, const R: usize, const C: usize>(
         let row = rows.first + group * R;
         let from = match rows.needed {
             Needed::LowerResult if row + R <= panel_column => continue,
-            Needed::LowerLeft => row.clamp(k, k + len) - k,
+            Needed::UpperLeft => row.clamp(k, k + len) - k,
             _ => 0,
         };
         let (a, b) = (&a.as_chunks::<R>().0[from..], b.part(from, len - from));
