@@ -1,4 +1,58 @@
-//! 16-bit IEEE numbers, of which only the recall index makes new ones.
+//! The two 16-bit types that weights come in. New f16 numbers are only made for the recall index.
+
+use rayon::prelude::*;
+
+/// A 16-bit floating-point type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HalfType {
+    /// The upper half of an f32.
+    Bf16,
+    /// IEEE binary16.
+    F16,
+}
+
+impl HalfType {
+    /// The type that holds every one of some finite values without loss, if there is one.
+    pub fn of(values: &[f32]) -> Option<HalfType> {
+        [HalfType::Bf16, HalfType::F16].into_iter().find(|kind| {
+            let all = |part: &[f32]| part.iter().fold(true, |all, x| all & kind.holds(*x));
+            // The first values of a matrix that is of another type tell at once.
+            all(&values[..values.len().min(64)]) && values.par_chunks(PARALLEL_CHECK).all(all)
+        })
+    }
+
+    /// Its name in the field.
+    pub fn name(self) -> &'static str {
+        match self {
+            HalfType::Bf16 => "bf16",
+            HalfType::F16 => "f16",
+        }
+    }
+
+    /// The bits of a value that it holds.
+    #[inline(always)]
+    pub fn bits(self, value: f32) -> u16 {
+        match self {
+            // the shift leaves 16 bits
+            HalfType::Bf16 => (value.to_bits() >> 16) as u16,
+            HalfType::F16 => f16_bits(value),
+        }
+    }
+
+    /// The value of bits, not those of an infinite f16 or of NaN.
+    #[inline(always)]
+    pub fn value(self, bits: u16) -> f32 {
+        match self {
+            HalfType::Bf16 => f32::from_bits(u32::from(bits) << 16),
+            HalfType::F16 => f16_value(bits),
+        }
+    }
+
+    #[inline(always)]
+    fn holds(self, value: f32) -> bool {
+        self.value(self.bits(value)).to_bits() == value.to_bits()
+    }
+}
 
 /// Rounds to the nearest f16, of two to the even one. Beyond the greatest f16 comes infinity, NaN stays NaN, the sign stays.
 pub fn f16_bits(value: f32) -> u16 {
@@ -31,6 +85,8 @@ pub(super) fn f16_value(half: u16) -> f32 {
 const INFINITY: u32 = 0x7f80_0000;
 const OVERFLOW: u32 = 0x477f_f000;
 const LEAST_NORMAL: u32 = 113 << 23;
+/// Values that one thread looks at in a row.
+const PARALLEL_CHECK: usize = 1 << 18;
 
 #[cfg(test)]
 mod tests {
@@ -51,6 +107,20 @@ mod tests {
             assert_eq!(f64::from(value), defined(half), "{half:#x}");
             assert_eq!((value.is_sign_negative(), f16_bits(value)), (half >> 15 == 1, half), "{half:#x}");
         }
+    }
+
+    #[test]
+    fn the_type_that_loses_nothing() {
+        let (bf16, f16, both) = (f32::from_bits(0x0123_0000), 1.0 / 1024.0 + 1.0, -0.5);
+        assert_eq!(HalfType::of(&[both, -0.0, bf16]), Some(HalfType::Bf16));
+        assert_eq!(HalfType::of(&[both, -0.0, f16, 65_504.0, f32::powi(2.0, -24)]), Some(HalfType::F16));
+        for neither in [f32::powi(2.0, -25) * 1.001, 65_505.0, 1.0 + f32::EPSILON, 1e-20] {
+            assert_eq!(HalfType::of(&[both, neither]), None, "{neither:e}");
+        }
+        let mut long = vec![f16; 2 * PARALLEL_CHECK];
+        assert_eq!(HalfType::of(&long), Some(HalfType::F16));
+        long[PARALLEL_CHECK + 5] = bf16;
+        assert_eq!(HalfType::of(&long), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod instructions;
 
 use super::fma::{Fma, Hardware, Software};
+use super::half::f16_value;
 pub(crate) use instructions::Instructions;
 
 /// Vectors of `WIDTH` lanes.
@@ -39,12 +40,16 @@ pub(crate) trait Lanes: Copy {
     fn words(from: &[u32]) -> &[Self::Words];
     /// Widens two bf16 values of each word: first those of the low halves, then those of the high halves.
     fn widen_bf16(self, words: Self::Words) -> [Self::Vector; 2];
+    /// As [`Lanes::widen_bf16`], finite f16 values.
+    fn widen_f16(self, words: Self::Words) -> [Self::Vector; 2];
     /// Sees bytes as rows of two vectors; what is left over at the end is not seen.
     fn byte_rows(from: &[u32]) -> &[Self::ByteRow];
     /// Converts the signed bytes of a row, from the low end of each word up.
     fn bytes(self, row: &Self::ByteRow) -> [Self::Vector; 2];
     /// Takes the signed four bits from bit `4 at` of each word on, times 2²⁸.
     fn large_nibble(self, words: Self::Words, at: u32) -> Self::Vector;
+    /// Takes the four bits from bit `4 at` of each word on, 0 to 15, times 2²⁴.
+    fn large_unsigned_nibble(self, words: Self::Words, at: u32) -> Self::Vector;
     /// Reads words as the bits of values.
     fn with_bits(self, words: Self::Words) -> Self::Vector;
     /// Gives the bits of values.
@@ -121,6 +126,11 @@ impl Lanes for SoftwareLanes {
     }
 
     #[inline(always)]
+    fn widen_f16(self, words: [u32; 8]) -> [[f32; 8]; 2] {
+        [words.map(|word| f16_value(word as u16)), words.map(|word| f16_value((word >> 16) as u16))]
+    }
+
+    #[inline(always)]
     fn byte_rows(from: &[u32]) -> &[[u32; 4]] {
         from.as_chunks().0
     }
@@ -134,6 +144,11 @@ impl Lanes for SoftwareLanes {
     #[inline(always)]
     fn large_nibble(self, words: [u32; 8], at: u32) -> [f32; 8] {
         words.map(|word| (word << (28 - 4 * at) & HIGH_NIBBLE).cast_signed() as f32)
+    }
+
+    #[inline(always)]
+    fn large_unsigned_nibble(self, words: [u32; 8], at: u32) -> [f32; 8] {
+        words.map(|word| ((word >> (4 * at) & 15) << 24) as f32)
     }
 
     #[inline(always)]
@@ -171,6 +186,23 @@ const HIGH_NIBBLE: u32 = 0xf000_0000;
 /// The vectors of a `pulp` instruction set that has a fused multiply-add.
 #[derive(Clone, Copy)]
 pub(crate) struct VectorLanes<S>(pub(crate) S);
+
+impl<S: Instructions> VectorLanes<S> {
+    /// Finite f16 values whose exponent and mantissa stand from bit 13 on in `magnitude`, whose sign is bit 31 of `sign`.
+    ///
+    /// With the exponent moved to that of f32, a normal value is `x`; a subnormal one, by the leading bit it has not, is `2 x - 2^-14`,
+    /// which is the lesser of the two just there.
+    #[inline(always)]
+    fn f16(self, magnitude: S::u32s, sign: S::u32s) -> S::f32s {
+        let simd = self.0;
+        let moved = simd.add_u32s(simd.and_u32s(magnitude, simd.splat_u32s(0x7fff << 13)), simd.splat_u32s(112 << 23));
+        let normal = simd.transmute_f32s_u32s(moved);
+        let least_normal = simd.splat_f32s(f32::from_bits(113 << 23));
+        let subnormal = simd.sub_f32s(simd.add_f32s(normal, normal), least_normal);
+        let magnitude = simd.transmute_u32s_f32s(simd.min_f32s(normal, subnormal));
+        simd.transmute_f32s_u32s(simd.or_u32s(magnitude, simd.and_u32s(sign, simd.splat_u32s(1 << 31))))
+    }
+}
 
 impl<S: Instructions> Lanes for VectorLanes<S> {
     type Vector = S::f32s;
@@ -228,6 +260,14 @@ impl<S: Instructions> Lanes for VectorLanes<S> {
     }
 
     #[inline(always)]
+    fn widen_f16(self, words: S::u32s) -> [S::f32s; 2] {
+        let (shl, shr) = (S::wrapping_dyn_shl_u32s, S::wrapping_dyn_shr_u32s);
+        let (three, sixteen) = (self.0.splat_u32s(3), self.0.splat_u32s(16));
+        let low = self.f16(shl(self.0, words, self.0.splat_u32s(13)), shl(self.0, words, sixteen));
+        [low, self.f16(shr(self.0, words, three), words)]
+    }
+
+    #[inline(always)]
     fn byte_rows(from: &[u32]) -> &[S::ByteRow] {
         S::byte_rows(from)
     }
@@ -241,6 +281,16 @@ impl<S: Instructions> Lanes for VectorLanes<S> {
     fn large_nibble(self, words: S::u32s, at: u32) -> S::f32s {
         let high = if at == 7 { words } else { self.0.wrapping_dyn_shl_u32s(words, self.0.splat_u32s(28 - 4 * at)) };
         self.0.convert(self.0.and_u32s(high, self.0.splat_u32s(HIGH_NIBBLE)))
+    }
+
+    #[inline(always)]
+    fn large_unsigned_nibble(self, words: S::u32s, at: u32) -> S::f32s {
+        let moved = match at {
+            0..6 => self.0.wrapping_dyn_shl_u32s(words, self.0.splat_u32s(24 - 4 * at)),
+            6 => words,
+            _ => self.0.wrapping_dyn_shr_u32s(words, self.0.splat_u32s(4 * at - 24)),
+        };
+        self.0.convert(self.0.and_u32s(moved, self.0.splat_u32s(0x0f00_0000)))
     }
 
     #[inline(always)]

@@ -44,7 +44,7 @@ pub use attention::{attend_causal, attend_full};
 pub use bits::SplitMix;
 pub use buffer::Buffer;
 pub use fma::{Fma, Hardware, Software, fma};
-pub use half::f16_bits;
+pub use half::{HalfType, f16_bits};
 pub use key_value::KeyValue;
 pub use level::{Level, Vectorized};
 pub use loss::{LogSoftmax, argmax, cross_entropies, cross_entropy, log_probability};

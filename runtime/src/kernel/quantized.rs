@@ -1,14 +1,16 @@
 //! Matrices of small integers with a scale for each group of a row (NUMERICS section 12.1).
 //!
-//! A value is `scale · q`, one f32 product. Quantising is a plain loop of IEEE operations over one group at a time, so that any
-//! machine gives the same bytes.
+//! A value is `scale · q`, one f32 product, or where groups have minima `scale · q - minimum`, rounded once. Quantising is a plain loop of
+//! IEEE operations over one group at a time, so that any machine gives the same bytes.
 
 use rayon::prelude::*;
+
+use super::fma::{Fma, Software};
 
 /// Width of the stored integers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IntegerBits {
-    /// Four bits, two integers in a byte, each stored 8 too large.
+    /// Four bits, two integers in a byte, each stored 8 too large unless its group has a minimum.
     Four,
     /// Eight bits, signed.
     Eight,
@@ -47,6 +49,8 @@ pub struct QuantizedRows {
     pub integers: Vec<u8>,
     /// `[rows, columns / group]`.
     pub scales: Vec<f32>,
+    /// `[rows, columns / group]`, or empty: what is taken off the values of each group, whose integers are then 0 to 15.
+    pub minima: Vec<f32>,
 }
 
 impl QuantizedRows {
@@ -64,13 +68,27 @@ impl QuantizedRows {
         values.par_chunks_exact(group).zip(bytes).zip(&mut scales).for_each(|((values, bytes), scale)| {
             *scale = quantize_group(values, bits, bytes);
         });
-        Self { bits, group, rows, columns, integers, scales }
+        Self { bits, group, rows, columns, integers, scales, minima: Vec::new() }
+    }
+
+    /// What four-bit integers are stored too large by.
+    fn excess(&self) -> i8 {
+        if self.minima.is_empty() { 8 } else { 0 }
+    }
+
+    /// What an integer of a group means.
+    fn value(&self, group: usize, q: i8) -> f32 {
+        let (scale, q) = (self.scales[group], f32::from(q));
+        match self.minima.get(group) {
+            Some(minimum) => Software::fma(scale, q, -minimum),
+            None => scale * q,
+        }
     }
 
     /// The integer at a place.
     pub fn integer(&self, row: usize, column: usize) -> i8 {
         let row_len = self.bits.len_bytes(self.columns);
-        integer(self.bits, &self.integers[row * row_len..][..row_len], column)
+        integer(self.bits, self.excess(), &self.integers[row * row_len..][..row_len], column)
     }
 
     /// Visits the integers of one group of a row, in order.
@@ -78,7 +96,7 @@ impl QuantizedRows {
         let len = self.bits.len_bytes(self.group);
         let bytes = &self.integers[(row * (self.columns / self.group) + group) * len..][..len];
         for at in 0..self.group {
-            visit(at, integer(self.bits, bytes, at));
+            visit(at, integer(self.bits, self.excess(), bytes, at));
         }
     }
 
@@ -88,8 +106,8 @@ impl QuantizedRows {
     ///
     /// Where there is no such row.
     pub fn extend_with_row(&self, row: usize, out: &mut Vec<f32>) {
-        let scales = &self.scales[row * (self.columns / self.group)..];
-        let value = |column| scales[column / self.group] * f32::from(self.integer(row, column));
+        let first = row * (self.columns / self.group);
+        let value = |column| self.value(first + column / self.group, self.integer(row, column));
         out.extend((0..self.columns).map(value));
     }
 
@@ -97,20 +115,20 @@ impl QuantizedRows {
     pub fn to_f32(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.rows * self.columns];
         let bytes = self.integers.par_chunks_exact(self.bits.len_bytes(self.group));
-        out.par_chunks_exact_mut(self.group).zip(bytes).zip(&self.scales).for_each(|((out, bytes), scale)| {
+        out.par_chunks_exact_mut(self.group).zip(bytes).enumerate().for_each(|(group, (out, bytes))| {
             for (at, out) in out.iter_mut().enumerate() {
-                *out = scale * f32::from(integer(self.bits, bytes, at));
+                *out = self.value(group, integer(self.bits, self.excess(), bytes, at));
             }
         });
         out
     }
 }
 
-/// Integer `at` of a group.
-fn integer(bits: IntegerBits, bytes: &[u8], at: usize) -> i8 {
+/// Integer `at` of a group; of four bits it is stored `excess` too large.
+fn integer(bits: IntegerBits, excess: i8, bytes: &[u8], at: usize) -> i8 {
     match bits {
         IntegerBits::Eight => bytes[at].cast_signed(),
-        IntegerBits::Four => (bytes[at / 2] >> (4 * (at % 2)) & 15).cast_signed() - 8,
+        IntegerBits::Four => (bytes[at / 2] >> (4 * (at % 2)) & 15).cast_signed() - excess,
     }
 }
 
@@ -143,7 +161,7 @@ mod tests {
     fn check(bits: IntegerBits, values: &[f32], scale: f32, integers: &[i8]) {
         let matrix = QuantizedRows::quantize(values, 1, values.len(), bits, values.len());
         assert_eq!(matrix.scales[0].to_bits(), scale.to_bits());
-        let found: Vec<i8> = (0..values.len()).map(|at| integer(bits, &matrix.integers, at)).collect();
+        let found: Vec<i8> = (0..values.len()).map(|at| integer(bits, 8, &matrix.integers, at)).collect();
         assert_eq!(found, integers);
         let meant: Vec<u32> = integers.iter().map(|q| (scale * f32::from(*q)).to_bits()).collect();
         assert_eq!(matrix.to_f32().iter().map(|x| x.to_bits()).collect::<Vec<_>>(), meant);

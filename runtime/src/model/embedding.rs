@@ -1,9 +1,9 @@
-//! The token embedding: a row of values for each token, kept as bf16 where that loses nothing.
+//! The token embedding: a row of values for each token, kept as bf16 or f16 where that loses nothing.
 //!
 //! A tied embedding is the output head's own weight and is read out of its panels, so that it lies in memory once.
 
 use super::matrix::Matrix;
-use crate::kernel::{IntegerBits, PackedMatrix, QuantizedRows};
+use crate::kernel::{HalfType, IntegerBits, PackedMatrix, QuantizedRows};
 
 /// Rows `[V, C]`.
 #[derive(Clone, Debug)]
@@ -12,8 +12,8 @@ pub enum Embedding {
     Tied,
     /// Values as they are.
     F32(Vec<f32>),
-    /// Upper halves of values whose lower halves are 0.
-    Bf16(Vec<u16>),
+    /// Bits of values of 16 bits.
+    Half(HalfType, Vec<u16>),
     /// Integers with scales.
     Quantized(QuantizedRows),
 }
@@ -25,11 +25,10 @@ impl Embedding {
             Matrix::Values(table) => table,
             Matrix::Quantized(table) => return Self::Quantized(table),
         };
-        if table.iter().any(|value| value.to_bits() & 0xffff != 0) {
-            return Self::F32(table);
+        match HalfType::of(&table) {
+            Some(half) => Self::Half(half, table.iter().map(|value| half.bits(*value)).collect()),
+            None => Self::F32(table),
         }
-        // the shift leaves 16 bits
-        Self::Bf16(table.iter().map(|value| (value.to_bits() >> 16) as u16).collect())
     }
 
     /// Type its values are kept in, and the bytes they occupy; none where it is the head's own weight.
@@ -37,10 +36,11 @@ impl Embedding {
         match self {
             Self::Tied => None,
             Self::F32(table) => Some(("f32", size_of_val(table.as_slice()))),
-            Self::Bf16(table) => Some(("bf16", size_of_val(table.as_slice()))),
+            Self::Half(half, table) => Some((half.name(), size_of_val(table.as_slice()))),
             Self::Quantized(table) => {
                 let name = if table.bits == IntegerBits::Four { "int4" } else { "int8" };
-                Some((name, table.integers.len() + size_of_val(table.scales.as_slice())))
+                let (scales, minima) = (table.scales.as_slice(), table.minima.as_slice());
+                Some((name, table.integers.len() + size_of_val(scales) + size_of_val(minima)))
             }
         }
     }
@@ -57,10 +57,7 @@ impl Embedding {
                 row
             }),
             Self::F32(table) => table.get(begin..end).map(<[f32]>::to_vec),
-            Self::Bf16(table) => {
-                let row = table.get(begin..end)?;
-                Some(row.iter().map(|value| f32::from_bits(u32::from(*value) << 16)).collect())
-            }
+            Self::Half(half, table) => Some(table.get(begin..end)?.iter().map(|bits| half.value(*bits)).collect()),
         }
     }
 }
@@ -78,6 +75,13 @@ mod tests {
         assert_eq!(compact.storage(), Some(("bf16", 256)));
         assert_eq!(Embedding::Tied.storage(), None);
         for embedding in [Embedding::Tied, Embedding::F32(table.clone()), compact] {
+            check(&embedding, &head, &table);
+        }
+        let table: Vec<f32> = (0..128).map(|value| 1.0 + value as f32 / 1024.0).collect();
+        let head = PackedMatrix::frozen_from_columns(Level::detect(), &table, 4, 32);
+        let compact = Embedding::new(table.clone().into());
+        assert_eq!((compact.storage(), head.storage()), (Some(("f16", 256)), "f16"));
+        for embedding in [Embedding::Tied, compact] {
             check(&embedding, &head, &table);
         }
         for bits in [IntegerBits::Four, IntegerBits::Eight] {

@@ -119,7 +119,8 @@ impl Weights {
         let missing = || ModelError::TensorMissing { model: self.model.clone(), tensor: scales.clone() };
         let scales = finite_f32(self.file(&scales).ok_or_else(missing)?, &scales, &[*rows, columns / group])?;
         let integers = file.tensor(name)?.bytes.into_owned();
-        let matrix = QuantizedRows { bits, group, rows: *rows, columns: *columns, integers, scales };
+        let minima = Vec::new();
+        let matrix = QuantizedRows { bits, group, rows: *rows, columns: *columns, integers, scales, minima };
         finite_quantized(name, matrix).map(Some)
     }
 
@@ -237,12 +238,13 @@ fn finite(name: &str, values: Vec<f32>) -> Result<Vec<f32>, ModelError> {
     }
 }
 
-/// Refuses scales that make an integer infinite or no number, whether or not that integer occurs.
+/// Refuses scales and minima that make an integer infinite or no number, whether or not that integer occurs.
 fn finite_quantized(name: &str, matrix: QuantizedRows) -> Result<QuantizedRows, ModelError> {
-    match matrix.scales.iter().position(|scale| !(scale * GREATEST_INTEGER).is_finite()) {
+    let minimum = |group| matrix.minima.get(group).copied().unwrap_or(0.0);
+    let extremes = matrix.scales.iter().enumerate().map(|(group, scale)| scale * GREATEST_INTEGER - minimum(group));
+    match extremes.enumerate().find(|(_, extreme)| !extreme.is_finite()) {
         None => Ok(matrix),
-        Some(group) => {
-            let found = matrix.scales.get(group).copied().unwrap_or(f32::NAN) * GREATEST_INTEGER;
+        Some((group, found)) => {
             Err(ModelError::WeightNotFinite { tensor: name.to_owned(), element: group * matrix.group, found })
         }
     }
@@ -259,7 +261,8 @@ mod tests {
     fn a_scale_whose_values_overflow_is_refused() {
         let matrix = |scale| {
             let scales = vec![1.0, scale];
-            QuantizedRows { bits: IntegerBits::Eight, group: 2, rows: 2, columns: 2, integers: vec![0; 4], scales }
+            let (bits, minima) = (IntegerBits::Eight, Vec::new());
+            QuantizedRows { bits, group: 2, rows: 2, columns: 2, integers: vec![0; 4], scales, minima }
         };
         assert!(finite_quantized("w", matrix(f32::MAX / 256.0)).is_ok());
         for scale in [f32::MAX / 64.0, f32::INFINITY, f32::NAN] {

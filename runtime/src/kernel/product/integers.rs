@@ -1,6 +1,7 @@
 //! Panels of small integers with scales.
 //!
-//! Each value is the one product `scale · q`, so a product over these panels has the bits of the product over the same matrix in f32.
+//! Each value is the one product `scale · q`, or with a minimum the one fused `scale · q - minimum`, so a product over these panels has the
+//! bits of the product over the same matrix in f32.
 //! The integers of two panels stand side by side in the order in which the inner loop walks, four rows at a time: of eight bits a row of
 //! one panel, then of the other; of four bits a vector of words for each panel, which holds both vectors of columns of all four rows, so
 //! that a shift and a mask bring one of them out.
@@ -12,6 +13,7 @@ use super::across::{Across, transpose};
 use super::rows::{F32Rows, RightBlocks, RightSums};
 use super::tile::{Sink, land};
 use crate::kernel::aligned::Aligned;
+use crate::kernel::fma::{Fma, Software};
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
 use crate::kernel::quantized::{IntegerBits, QuantizedRows};
@@ -22,10 +24,12 @@ pub(super) struct IntegerPanels {
     bits: IntegerBits,
     k: usize,
     group: usize,
+    /// Whether groups have minima.
+    minima: bool,
     /// Whether every scale can be divided by what makes integers larger without loss.
     simple: bool,
-    /// For two panels and one group along k at a time both panels' scales, then their integers: one stream from end to end for whoever
-    /// passes two panels side by side.
+    /// For two panels and one group along k at a time both panels' scales, their minima negated, then their integers: one stream from end
+    /// to end for whoever passes two panels side by side.
     words: Aligned<u32>,
 }
 
@@ -35,21 +39,27 @@ impl IntegerPanels {
         let (columns, k, group) = (level.panel_columns(), rows.columns, rows.group);
         // Four rows of integers stand together, and a block of k begins with a group.
         assert!(group.is_multiple_of(4) && BLOCK.is_multiple_of(group), "a group of {group}, not 4, 8, 16 … {BLOCK}");
-        let (unit, groups) = (2 * columns + pair_words(rows.bits, columns, group), k / group);
+        let minima = !rows.minima.is_empty();
+        assert!(!minima || rows.bits == IntegerBits::Four, "minima of integers of eight bits");
+        let head = head_words(minima, columns);
+        let (unit, groups) = (head + pair_words(rows.bits, columns, group), k / group);
         let mut words = Aligned::zeros(rows.rows.div_ceil(2 * columns) * groups * unit);
         words.par_chunks_mut((groups * unit).max(1)).enumerate().for_each(|(pair, words)| {
             let first = 2 * columns * pair;
             for (g, unit) in words.chunks_exact_mut(unit).enumerate() {
-                let (scales, integers) = unit.split_at_mut(2 * columns);
-                for (column, scale) in scales.iter_mut().enumerate().take(rows.rows - first) {
+                let (head, integers) = unit.split_at_mut(head);
+                for column in 0..(2 * columns).min(rows.rows - first) {
                     let row = first + column;
-                    *scale = rows.scales[row * groups + g].to_bits();
+                    head[column] = rows.scales[row * groups + g].to_bits();
+                    if minima {
+                        head[2 * columns + column] = (-rows.minima[row * groups + g]).to_bits();
+                    }
                     rows.for_group(row, g, |at, q| put(rows.bits, columns, integers, at, column, q));
                 }
             }
         });
         let simple = rows.scales.iter().all(|scale| *scale == 0.0 || scale.abs() >= LEAST_SIMPLE);
-        Self { bits: rows.bits, k, group, simple, words }
+        Self { bits: rows.bits, k, group, minima, simple, words }
     }
 
     /// Bytes held.
@@ -65,18 +75,26 @@ impl IntegerPanels {
     /// The values of one column, of panels `width` columns wide.
     pub(super) fn column(&self, width: usize, column: usize) -> Vec<f32> {
         let value = |k: usize| {
-            let (scales, integers) = self.unit(width, column / (2 * width), k / self.group);
+            let (head, integers) = self.unit(width, column / (2 * width), k / self.group);
             let column = column % (2 * width);
-            f32::from_bits(scales[column]) * integer(self.bits, width, integers, k % self.group, column)
+            let (scale, bits) =
+                (f32::from_bits(head[column]), integer_bits(self.bits, width, integers, k % self.group, column));
+            if self.minima {
+                // below 16
+                return Software::fma(scale, bits as f32, f32::from_bits(head[2 * width + column]));
+            }
+            let above = 32 - bit_width(self.bits);
+            scale * ((bits << above).cast_signed() >> above) as f32
         };
         (0..self.k).map(value).collect()
     }
 
-    /// The scales and the integers of two panels and one group.
+    /// The scales and minima, and the integers of two panels and one group.
     #[inline(always)]
     fn unit(&self, columns: usize, pair: usize, g: usize) -> (&[u32], &[u32]) {
-        let unit = 2 * columns + pair_words(self.bits, columns, self.group);
-        self.words[(pair * (self.k / self.group) + g) * unit..][..unit].split_at(2 * columns)
+        let head = head_words(self.minima, columns);
+        let unit = head + pair_words(self.bits, columns, self.group);
+        self.words[(pair * (self.k / self.group) + g) * unit..][..unit].split_at(head)
     }
 
     /// Whether few rows can pass the panels as they are.
@@ -88,6 +106,16 @@ impl IntegerPanels {
         self.simple
     }
 
+    /// As [`IntegerPanels::widen`], whatever the form.
+    #[inline(always)]
+    fn widen_any<L: Lanes, const C: usize>(&self, lanes: L, panel: usize, k: usize, out: &mut [[f32; C]]) {
+        match (self.bits, self.minima) {
+            (IntegerBits::Eight, _) => self.widen::<L, Bytes, C>(lanes, panel, k, out),
+            (IntegerBits::Four, false) => self.widen::<L, Nibbles, C>(lanes, panel, k, out),
+            (IntegerBits::Four, true) => self.widen::<L, UnsignedNibbles, C>(lanes, panel, k, out),
+        }
+    }
+
     /// The values of the rows `k..k + out.len()` of one panel, `k` a multiple of four.
     #[inline(always)]
     fn widen<L: Lanes, I: Form<L>, const C: usize>(&self, lanes: L, panel: usize, k: usize, out: &mut [[f32; C]]) {
@@ -97,16 +125,17 @@ impl IntegerPanels {
             let (here, rest) = out.split_at_mut(out.len().min(self.group - within));
             k += here.len();
             out = rest;
-            let (scales, integers) = self.unit(C, panel / 2, g);
-            let scales = &L::words(scales)[2 * side..];
-            let scales = [lanes.with_bits(scales[0]), lanes.with_bits(scales[1])];
+            let (head, integers) = self.unit(C, panel / 2, g);
+            let head = L::words(head);
+            let scales = pair(lanes, head, 2 * side);
+            let minima = if I::MINIMA { pair(lanes, head, 4 + 2 * side) } else { scales };
             let down = scaled(lanes, scales, [lanes.splat(1.0 / I::LARGER); 2]);
             for (out, four) in here.chunks_mut(4).zip(&I::fours(integers)[within / 4..]) {
                 for (row, out) in out.iter_mut().enumerate() {
                     let x = if self.simple {
-                        scaled(lanes, I::large_integers(lanes, four, side, row), down)
+                        valued::<L, I>(lanes, I::large_integers(lanes, four, side, row), down, minima)
                     } else {
-                        scaled(lanes, I::integers(lanes, four, side, row), scales)
+                        valued::<L, I>(lanes, I::integers(lanes, four, side, row), scales, minima)
                     };
                     store(lanes, x, out);
                 }
@@ -130,15 +159,16 @@ impl IntegerPanels {
         // Two panels are a pair; one may be either of it.
         let first = if P == 2 { 0 } else { panel % 2 };
         for (g, a) in a.chunks_exact(self.group).enumerate() {
-            let (words, integers) = self.unit(C, panel / 2, k / self.group + g);
+            let (head, integers) = self.unit(C, panel / 2, k / self.group + g);
             let mut ahead = integers.as_ptr().wrapping_add(AHEAD);
-            let words = &L::words(words)[..4];
-            let mut scales = [[down; 2]; P];
+            let head = &L::words(head)[..if I::MINIMA { 8 } else { 4 }];
+            let (mut scales, mut minima) = ([[down; 2]; P], [[down; 2]; P]);
             for p in 0..P {
-                let at = 2 * (first + p);
                 // No closures in here: one that is not inlined leaves the level's context.
-                let wide = [lanes.with_bits(words[at]), lanes.with_bits(words[at + 1])];
-                scales[p] = scaled(lanes, wide, [down; 2]);
+                scales[p] = scaled(lanes, pair(lanes, head, 2 * (first + p)), [down; 2]);
+                if I::MINIMA {
+                    minima[p] = pair(lanes, head, 4 + 2 * (first + p));
+                }
             }
             for (a, four) in a.as_chunks::<4>().0.iter().zip(I::fours(integers)) {
                 for (row, a) in a.iter().enumerate() {
@@ -147,7 +177,8 @@ impl IntegerPanels {
                         ahead = ahead.wrapping_add(16);
                     }
                     for p in 0..P {
-                        let x = scaled(lanes, I::large_integers(lanes, four, first + p, row), scales[p]);
+                        let large = I::large_integers(lanes, four, first + p, row);
+                        let x = valued::<L, I>(lanes, large, scales[p], minima[p]);
                         for r in 0..R {
                             for v in 0..2 {
                                 sums[r][p][v] = lanes.fma(lanes.splat(a[r]), x[v], sums[r][p][v]);
@@ -175,10 +206,7 @@ impl<L: Lanes> RightBlocks<L> for &IntegerPanels {
         Self: 'r,
     {
         let out = &mut room.as_chunks_mut::<C>().0[..len];
-        match self.bits {
-            IntegerBits::Eight => self.widen::<L, Bytes, C>(lanes, panel, k, out),
-            IntegerBits::Four => self.widen::<L, Nibbles, C>(lanes, panel, k, out),
-        }
+        self.widen_any(lanes, panel, k, out);
         F32Rows(&L::vectors(room).as_chunks().0[..len])
     }
 }
@@ -200,10 +228,7 @@ impl<L: Lanes> RightBlocks<L> for Across<&IntegerPanels> {
         let count = C.min(self.0.k - from);
         let mut values = [[0.0; C]; C];
         for (i, out) in room.chunks_exact_mut(C * C).enumerate().take(len.div_ceil(C)) {
-            match self.0.bits {
-                IntegerBits::Eight => self.0.widen::<L, Bytes, C>(lanes, k / C + i, from, &mut values[..count]),
-                IntegerBits::Four => self.0.widen::<L, Nibbles, C>(lanes, k / C + i, from, &mut values[..count]),
-            }
+            self.0.widen_any(lanes, k / C + i, from, &mut values[..count]);
             transpose(lanes, F32Rows::<L>(L::vectors(values.as_flattened()).as_chunks().0), count, out);
         }
         F32Rows(&L::vectors(room).as_chunks().0[..len])
@@ -220,9 +245,10 @@ impl<L: Lanes> RightSums<L> for &IntegerPanels {
         k: usize,
         sink: S,
     ) {
-        match self.bits {
-            IntegerBits::Eight => self.tile::<L, Bytes, S, R, C, P>(lanes, a, panel, k, sink),
-            IntegerBits::Four => self.tile::<L, Nibbles, S, R, C, P>(lanes, a, panel, k, sink),
+        match (self.bits, self.minima) {
+            (IntegerBits::Eight, _) => self.tile::<L, Bytes, S, R, C, P>(lanes, a, panel, k, sink),
+            (IntegerBits::Four, false) => self.tile::<L, Nibbles, S, R, C, P>(lanes, a, panel, k, sink),
+            (IntegerBits::Four, true) => self.tile::<L, UnsignedNibbles, S, R, C, P>(lanes, a, panel, k, sink),
         }
     }
 }
@@ -234,6 +260,8 @@ trait Form<L: Lanes> {
     type Four;
     /// How many times too large [`Form::large_integers`] gives them.
     const LARGER: f32;
+    /// Whether a group has a minimum.
+    const MINIMA: bool = false;
     /// Rows of two panels of AVX2 in a cache line.
     const ROWS_OF_A_LINE: usize;
     fn fours(words: &[u32]) -> &[Self::Four];
@@ -291,6 +319,54 @@ impl<L: Lanes> Form<L> for Nibbles {
     }
 }
 
+/// As [`Nibbles`], 0 to 15.
+struct UnsignedNibbles;
+
+impl<L: Lanes> Form<L> for UnsignedNibbles {
+    type Four = [L::Words; 2];
+    const LARGER: f32 = (1 << 24) as f32;
+    const MINIMA: bool = true;
+    const ROWS_OF_A_LINE: usize = 4;
+
+    #[inline(always)]
+    fn fours(words: &[u32]) -> &[[L::Words; 2]] {
+        L::words(words).as_chunks().0
+    }
+
+    #[inline(always)]
+    fn integers(lanes: L, four: &[L::Words; 2], side: usize, row: usize) -> [L::Vector; 2] {
+        let down = lanes.splat(1.0 / <Self as Form<L>>::LARGER);
+        scaled(lanes, Self::large_integers(lanes, four, side, row), [down; 2])
+    }
+
+    #[inline(always)]
+    fn large_integers(lanes: L, four: &[L::Words; 2], side: usize, row: usize) -> [L::Vector; 2] {
+        let at = 2 * row as u32;
+        [lanes.large_unsigned_nibble(four[side], at), lanes.large_unsigned_nibble(four[side], at + 1)]
+    }
+}
+
+/// What integers mean, `minima` being negated.
+#[inline(always)]
+fn valued<L: Lanes, I: Form<L>>(
+    lanes: L,
+    x: [L::Vector; 2],
+    scales: [L::Vector; 2],
+    minima: [L::Vector; 2],
+) -> [L::Vector; 2] {
+    if I::MINIMA {
+        [lanes.fma(x[0], scales[0], minima[0]), lanes.fma(x[1], scales[1], minima[1])]
+    } else {
+        scaled(lanes, x, scales)
+    }
+}
+
+/// Two vectors of values from `at` on.
+#[inline(always)]
+fn pair<L: Lanes>(lanes: L, words: &[L::Words], at: usize) -> [L::Vector; 2] {
+    [lanes.with_bits(words[at]), lanes.with_bits(words[at + 1])]
+}
+
 #[inline(always)]
 fn scaled<L: Lanes>(lanes: L, x: [L::Vector; 2], scales: [L::Vector; 2]) -> [L::Vector; 2] {
     [lanes.multiply(x[0], scales[0]), lanes.multiply(x[1], scales[1])]
@@ -300,6 +376,12 @@ fn scaled<L: Lanes>(lanes: L, x: [L::Vector; 2], scales: [L::Vector; 2]) -> [L::
 fn store<L: Lanes>(lanes: L, values: [L::Vector; 2], to: &mut [f32]) {
     lanes.store(values[0], to);
     lanes.store(values[1], &mut to[L::WIDTH..]);
+}
+
+/// Words of the scales, and of the minima where there are any, of two panels of `columns` columns and one group.
+#[inline(always)]
+fn head_words(minima: bool, columns: usize) -> usize {
+    if minima { 4 * columns } else { 2 * columns }
 }
 
 /// Words of the integers of two panels of `columns` columns and `k` rows.
@@ -324,21 +406,20 @@ fn place(bits: IntegerBits, columns: usize, k: usize, column: usize) -> (usize, 
     }
 }
 
-/// The integer at a place.
-fn integer(bits: IntegerBits, columns: usize, words: &[u32], k: usize, column: usize) -> f32 {
+/// The bits of the integer at a place.
+fn integer_bits(bits: IntegerBits, columns: usize, words: &[u32], k: usize, column: usize) -> u32 {
     let (word, from) = place(bits, columns, k, column);
-    let above = 32 - width(bits);
-    ((words[word] << (above - from)).cast_signed() >> above) as f32
+    words[word] >> from & ((1 << bit_width(bits)) - 1)
 }
 
 /// Puts one integer to its place, whose bits are 0.
 #[inline(always)]
 fn put(bits: IntegerBits, columns: usize, words: &mut [u32], k: usize, column: usize, q: i8) {
     let (word, from) = place(bits, columns, k, column);
-    words[word] |= (i32::from(q).cast_unsigned() & ((1 << width(bits)) - 1)) << from;
+    words[word] |= (i32::from(q).cast_unsigned() & ((1 << bit_width(bits)) - 1)) << from;
 }
 
-fn width(bits: IntegerBits) -> usize {
+fn bit_width(bits: IntegerBits) -> usize {
     match bits {
         IntegerBits::Eight => 8,
         IntegerBits::Four => 4,

@@ -1,5 +1,7 @@
 //! Packed panels as the loops of a product read them: row by row, block by block, or several side by side.
 
+use std::marker::PhantomData;
+
 use super::integers::IntegerPanels;
 use super::tile::{Sink, tile};
 use crate::kernel::lanes::Lanes;
@@ -57,7 +59,7 @@ impl<L: Lanes> RightBlocks<L> for Rows<F32Rows<'_, L>> {
     }
 }
 
-impl<L: Lanes> RightBlocks<L> for Rows<Bf16Rows<'_, L>> {
+impl<L: Lanes, H: Widen<L>> RightBlocks<L> for Rows<HalfRows<'_, L, H>> {
     #[inline(always)]
     fn block<'r, const C: usize>(
         self,
@@ -152,19 +154,51 @@ impl<L: Lanes> RightRows<L> for F32Rows<'_, L> {
     }
 }
 
-/// Rows of bf16 values.
+/// Rows of values of 16 bits, `H` saying which: a word holds a value of either vector.
 #[derive(Clone, Copy)]
-pub(super) struct Bf16Rows<'a, L: Lanes>(pub(super) &'a [L::Words]);
+pub(super) struct HalfRows<'a, L: Lanes, H>(&'a [L::Words], PhantomData<H>);
 
-impl<L: Lanes> RightRows<L> for Bf16Rows<'_, L> {
+impl<'a, L: Lanes, H> HalfRows<'a, L, H> {
+    #[inline(always)]
+    pub(super) fn new(words: &'a [u32]) -> Self {
+        HalfRows(L::words(words), PhantomData)
+    }
+}
+
+/// How values of 16 bits are widened: those in the low halves of words, then those in the high halves.
+pub(super) trait Widen<L: Lanes>: Copy {
+    fn widen(lanes: L, words: L::Words) -> [L::Vector; 2];
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Bf16;
+
+impl<L: Lanes> Widen<L> for Bf16 {
+    #[inline(always)]
+    fn widen(lanes: L, words: L::Words) -> [L::Vector; 2] {
+        lanes.widen_bf16(words)
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct F16;
+
+impl<L: Lanes> Widen<L> for F16 {
+    #[inline(always)]
+    fn widen(lanes: L, words: L::Words) -> [L::Vector; 2] {
+        lanes.widen_f16(words)
+    }
+}
+
+impl<L: Lanes, H: Widen<L>> RightRows<L> for HalfRows<'_, L, H> {
     #[inline(always)]
     fn part(self, from: usize, len: usize) -> Self {
-        Bf16Rows(&self.0[from..][..len])
+        HalfRows(&self.0[from..][..len], PhantomData)
     }
 
     #[inline(always)]
     fn row(self, lanes: L, row: usize) -> [L::Vector; 2] {
-        lanes.widen_bf16(self.0[row])
+        H::widen(lanes, self.0[row])
     }
 
     #[inline(always)]
@@ -172,7 +206,7 @@ impl<L: Lanes> RightRows<L> for Bf16Rows<'_, L> {
         prefetch(lanes, self.0, from, len);
     }
 
-    /// Transposes the words, each of which holds a value of either vector.
+    /// Transposes the words.
     #[inline(always)]
     fn columns(self, lanes: L, first: usize, count: usize) -> [L::Square; 2] {
         let mut words = lanes.square(0.0);
@@ -182,7 +216,7 @@ impl<L: Lanes> RightRows<L> for Bf16Rows<'_, L> {
         let words = lanes.transpose(words);
         let (mut low, mut high) = (words, words);
         for r in 0..L::WIDTH {
-            [low.as_mut()[r], high.as_mut()[r]] = lanes.widen_bf16(lanes.bits(words.as_ref()[r]));
+            [low.as_mut()[r], high.as_mut()[r]] = H::widen(lanes, lanes.bits(words.as_ref()[r]));
         }
         [low, high]
     }

@@ -1,14 +1,15 @@
 //! The right side of a product as it is kept: panels whose rows are what one step of the inner loop reads.
 //!
-//! A panel holds two vectors of columns for every k. Values are f32, bf16 where every one of them is a bf16 number (half the memory
-//! and, in decoding, half the time), or integers with scales. Which of the three changes no bit of any result.
+//! A panel holds two vectors of columns for every k. Values are f32, bf16 or f16 where every one of them is such a number (half the memory
+//! and, in decoding, half the time), or integers with scales. Which of them changes no bit of any result.
 
 use rayon::prelude::*;
 
 use super::BLOCK;
 use super::integers::IntegerPanels;
-use super::rows::{Bf16Rows, F32Rows, Rows, Visitor};
+use super::rows::{Bf16, F16, F32Rows, HalfRows, Rows, Visitor};
 use crate::kernel::aligned::Aligned;
+use crate::kernel::half::HalfType;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
 use crate::kernel::quantized::{IntegerBits, QuantizedRows};
@@ -29,7 +30,7 @@ enum Panels {
     /// One value each.
     F32(Aligned<f32>),
     /// A row of a panel is one vector of words: column w in the low half of word w, column `width / 2 + w` in its high half.
-    Bf16(Aligned<u32>),
+    Half(HalfType, Aligned<u32>),
     /// Integers with scales.
     Integers(IntegerPanels),
 }
@@ -42,7 +43,7 @@ impl PackedMatrix {
     /// Where the shape does not fit.
     pub fn from_rows(level: Level, b: &[f32], k: usize, n: usize) -> PackedMatrix {
         assert_eq!(b.len(), k * n, "right side of a product [{k}, {n}]");
-        PackedMatrix::pack(level, k, n, false, |column, width, panel| from_rows(b, n, column, width, panel))
+        PackedMatrix::pack(level, k, n, None, |column, width, panel| from_rows(b, n, column, width, panel))
     }
 
     /// Packs the transpose of `bt` `[N, K]`, for instance a linear layer's weight `[out, in]`.
@@ -52,17 +53,18 @@ impl PackedMatrix {
     /// Where the shape does not fit.
     pub fn from_columns(level: Level, bt: &[f32], n: usize, k: usize) -> PackedMatrix {
         assert_eq!(bt.len(), k * n, "transposed right side of a product [{n}, {k}]");
-        PackedMatrix::pack(level, k, n, false, |column, width, panel| from_columns(bt, n, column, width, panel))
+        PackedMatrix::pack(level, k, n, None, |column, width, panel| from_columns(bt, n, column, width, panel))
     }
 
-    /// As [`PackedMatrix::from_columns`], for a matrix that stays: kept as bf16 where that loses nothing.
+    /// As [`PackedMatrix::from_columns`], for a matrix that stays: kept as bf16 or f16 where that loses nothing.
     ///
     /// # Panics
     ///
     /// Where the shape does not fit.
     pub fn frozen_from_columns(level: Level, bt: &[f32], n: usize, k: usize) -> PackedMatrix {
         assert_eq!(bt.len(), k * n, "transposed right side of a product [{n}, {k}]");
-        PackedMatrix::pack(level, k, n, all_bf16(bt), |column, width, panel| from_columns(bt, n, column, width, panel))
+        let half = HalfType::of(bt);
+        PackedMatrix::pack(level, k, n, half, |column, width, panel| from_columns(bt, n, column, width, panel))
     }
 
     /// Packs the transpose of `bt` `[N, K]`, a linear layer's weight, and keeps it quantised.
@@ -79,21 +81,22 @@ impl PackedMatrix {
         level: Level,
         k: usize,
         n: usize,
-        as_bf16: bool,
+        half: Option<HalfType>,
         fill: impl Fn(usize, usize, &mut [f32]) + Sync,
     ) -> PackedMatrix {
         let width = level.panel_columns();
-        let panels = if as_bf16 {
-            Panels::Bf16(panels(level, n, k * width / 2, |column, words: &mut [u32]| {
+        let panels = if let Some(half) = half {
+            let words = panels(level, n, k * width / 2, |column, words: &mut [u32]| {
                 let mut values = vec![0.0; k * width];
                 fill(column, width, &mut values);
                 for (words, row) in words.chunks_exact_mut(width / 2).zip(values.chunks_exact(width)) {
                     let (low, high) = row.split_at(width / 2);
                     for (word, (low, high)) in words.iter_mut().zip(low.iter().zip(high)) {
-                        *word = low.to_bits() >> 16 | high.to_bits();
+                        *word = u32::from(half.bits(*low)) | u32::from(half.bits(*high)) << 16;
                     }
                 }
-            }))
+            });
+            Panels::Half(half, words)
         } else {
             Panels::F32(panels(level, n, k * width, |column, panel| fill(column, width, panel)))
         };
@@ -119,16 +122,16 @@ impl PackedMatrix {
     pub fn len_bytes(&self) -> usize {
         match &self.panels {
             Panels::F32(values) => size_of_val(&**values),
-            Panels::Bf16(words) => size_of_val(&**words),
+            Panels::Half(_, words) => size_of_val(&**words),
             Panels::Integers(integers) => integers.len_bytes(),
         }
     }
 
-    /// Type its values are kept in: `f32`, `bf16`, `int8` or `int4`.
+    /// Type its values are kept in: `f32`, `bf16`, `f16`, `int8` or `int4`.
     pub fn storage(&self) -> &'static str {
         match &self.panels {
             Panels::F32(_) => "f32",
-            Panels::Bf16(_) => "bf16",
+            Panels::Half(half, _) => half.name(),
             Panels::Integers(integers) => match integers.bits() {
                 IntegerBits::Eight => "int8",
                 IntegerBits::Four => "int4",
@@ -149,11 +152,12 @@ impl PackedMatrix {
             Panels::F32(values) => {
                 values[panel * self.k * width..].iter().skip(place).step_by(width).take(self.k).copied().collect()
             }
-            Panels::Bf16(words) => {
-                let half = width / 2;
-                let shift = if place < half { 16 } else { 0 };
-                let words = words[panel * self.k * half..].iter().skip(place % half).step_by(half).take(self.k);
-                words.map(|word| f32::from_bits((word << shift) & 0xffff_0000)).collect()
+            Panels::Half(half, words) => {
+                let row = width / 2;
+                let shift = if place < row { 0 } else { 16 };
+                let words = words[panel * self.k * row..].iter().skip(place % row).step_by(row).take(self.k);
+                // a half of the word
+                words.map(|word| half.value((word >> shift) as u16)).collect()
             }
             Panels::Integers(integers) => integers.column(width, column),
         }
@@ -163,7 +167,7 @@ impl PackedMatrix {
     pub(super) fn suits_few_rows(&self) -> bool {
         match &self.panels {
             Panels::Integers(integers) => integers.simple(),
-            Panels::F32(_) | Panels::Bf16(_) => true,
+            Panels::F32(_) | Panels::Half(..) => true,
         }
     }
 
@@ -173,16 +177,11 @@ impl PackedMatrix {
         let k = self.k;
         match &self.panels {
             Panels::F32(values) => visitor.rows(Rows { of: F32Rows::<L>(L::vectors(values).as_chunks().0), k }),
-            Panels::Bf16(words) => visitor.rows(Rows { of: Bf16Rows::<L>(L::words(words)), k }),
+            Panels::Half(HalfType::Bf16, words) => visitor.rows(Rows { of: HalfRows::<L, Bf16>::new(words), k }),
+            Panels::Half(HalfType::F16, words) => visitor.rows(Rows { of: HalfRows::<L, F16>::new(words), k }),
             Panels::Integers(integers) => visitor.integers(integers),
         }
     }
-}
-
-fn all_bf16(values: &[f32]) -> bool {
-    let bf16 = |part: &[f32]| part.iter().fold(0, |bits, x| bits | x.to_bits()) & 0xffff == 0;
-    // The first values of a matrix that is not bf16 tell at once.
-    bf16(&values[..values.len().min(64)]) && values.par_chunks(PARALLEL_PACK).all(bf16)
 }
 
 /// Fills a panel's `[K, width]` with the columns of `b` `[K, n]` from `column` on.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::{IntegerBits, QuantizedRows, SplitMix, reference};
+use crate::kernel::{HalfType, Hardware, IntegerBits, QuantizedRows, SplitMix, f16_bits, reference};
 
 /// Every level this CPU has; the ones it lacks are named, so that a skipped level is never silent.
 fn levels() -> Vec<Level> {
@@ -141,20 +141,34 @@ fn pool(threads: usize) -> rayon::ThreadPool {
 }
 
 #[test]
-fn a_matrix_kept_as_bf16_gives_the_bits_of_its_values() {
+fn a_matrix_kept_in_16_bits_gives_the_bits_of_its_values() {
+    keep_in_16_bits(HalfType::Bf16, |x| x.iter().map(|x| f32::from_bits(x.to_bits() & 0xffff_0000)).collect());
+    // From greatest to least: every seventh of them is subnormal.
+    keep_in_16_bits(HalfType::F16, |x| {
+        let mut place = 0;
+        let mut next = || {
+            place += 1;
+            [0.3, 60_000.0, 1e-3, 6e-5, 1.0, 2e-6, 1.0][place % 7]
+        };
+        let values = x.into_iter().map(|x| HalfType::F16.value(f16_bits(x * next())));
+        values.collect::<Vec<f32>>()
+    });
+}
+
+fn keep_in_16_bits(half: HalfType, values: impl Fn(Vec<f32>) -> Vec<f32>) {
     for (m, k, n) in
         [(1, 521, 67), (2, 300, 64), (3, 256, 65), (4, 257, 31), (17, 513, 33), (401, 64, 61), (1, 1031, 1031)]
     {
         let mut random = SplitMix((m + k + n) as u64);
         let a = random.uniforms(m * k);
-        let b: Vec<f32> = random.uniforms(k * n).iter().map(|x| f32::from_bits(x.to_bits() & 0xffff_0000)).collect();
+        let b = values(random.uniforms(k * n));
         let bt: Vec<f32> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
         let mut want = vec![0.0; m * n];
         reference::product(&a, m, &b, k, n, &mut want);
         for level in levels() {
             let wide = PackedMatrix::from_rows(level, &b, k, n);
             let packed = PackedMatrix::frozen_from_columns(level, &bt, n, k);
-            assert_eq!((packed.storage(), packed.len_bytes() * 2), ("bf16", wide.len_bytes()), "half the memory");
+            assert_eq!((packed.storage(), packed.len_bytes() * 2), (half.name(), wide.len_bytes()), "half the memory");
             let mut got = vec![f32::NAN; m * n];
             product(level, &a, m, &packed, &mut got);
             assert_eq!(bits(&got), bits(&want), "[{m}, {k}] x [{k}, {n}] at {level:?}");
@@ -171,7 +185,7 @@ fn a_matrix_kept_as_bf16_gives_the_bits_of_its_values() {
 }
 
 #[test]
-fn a_matrix_that_is_not_bf16_is_kept_whole() {
+fn a_matrix_of_another_type_is_kept_whole() {
     let mut values = vec![1.0; 600];
     values[599] = 1.0 + f32::EPSILON;
     let level = Level::detect();
@@ -273,7 +287,34 @@ fn all_integers(bits: IntegerBits, scales: &[f32]) -> QuantizedRows {
     let (rows, columns, group) = (37, 96, 32);
     let integers = (0..bits.len_bytes(rows * columns)).map(|at| (at * 7 % 256) as u8).collect();
     let scales = scales.iter().copied().cycle().take(rows * columns / group).collect();
-    QuantizedRows { bits, group, rows, columns, integers, scales }
+    QuantizedRows { bits, group, rows, columns, integers, scales, minima: Vec::new() }
+}
+
+#[test]
+fn a_group_with_a_minimum_is_multiplied_as_in_f32() {
+    let tiny = f32::MIN_POSITIVE;
+    for scales in [&[0.5, -0.37, 0.0, -0.0, 3e30, -1e-28][..], &[tiny, 1e-40, 0.25]] {
+        for minima in [&[0.0, -0.0, 0.7, -3.1][..], &[1e30, 1e-44, tiny, -0.2, 0.9, 1.0, 1.1]] {
+            let plain = all_integers(IntegerBits::Four, scales);
+            let minima: Vec<f32> = minima.iter().copied().cycle().take(plain.scales.len()).collect();
+            let with_minima = QuantizedRows { minima, ..plain };
+            let (group, values) = (with_minima.group, with_minima.to_f32());
+            for (at, value) in values.iter().enumerate() {
+                let (row, column) = (at / with_minima.columns, at % with_minima.columns);
+                let q = with_minima.integer(row, column);
+                assert!((0..16).contains(&q));
+                let meant = Hardware::fma(with_minima.scales[at / group], q.into(), -with_minima.minima[at / group]);
+                assert_eq!(value.to_bits(), meant.to_bits());
+            }
+            for level in levels() {
+                let packed = PackedMatrix::from_quantized_columns(level, &with_minima);
+                for row in [0, 36] {
+                    assert_eq!(bits(&packed.column(row)), bits(&values[row * 96..][..96]));
+                }
+            }
+            check_quantized(&with_minima);
+        }
+    }
 }
 
 #[test]

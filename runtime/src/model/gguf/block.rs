@@ -132,20 +132,27 @@ fn q4_0([low, high, q @ ..]: &[u8; 18], out: &mut Vec<f32>) {
 }
 
 /// Scale, scale of the minima, twelve bytes of eight 6-bit scales and minima, 128 bytes of 4-bit values.
-fn q4_k([d_low, d_high, m_low, m_high, rest @ ..]: &[u8; 144], out: &mut Vec<f32>) {
-    let (scale, minimum) = (half(*d_low, *d_high), half(*m_low, *m_high));
-    let (packed, values) = rest.split_at(12);
-    let groups = q4_k_groups(packed);
-    for (values, pair) in values.chunks_exact(32).zip(groups.chunks_exact(2)) {
+fn q4_k(block: &[u8; 144], out: &mut Vec<f32>) {
+    for (values, pair) in q4_k_nibbles(block).chunks_exact(32).zip(q4_k_scales(block).chunks_exact(2)) {
         for ((s, m), shift) in pair.iter().zip([0, 4]) {
-            let (s, m) = (scale * f32::from(*s), minimum * f32::from(*m));
             out.extend(values.iter().map(|q| s * f32::from((q >> shift) & 15) - m));
         }
     }
 }
 
-/// The scale and minimum of each of the eight groups of a Q4_K block.
-pub(in crate::model) fn q4_k_groups(packed: &[u8]) -> [(u8, u8); 8] {
+/// The scale and the minimum of each 32 elements of a Q4_K block.
+pub(in crate::model) fn q4_k_scales([d_low, d_high, m_low, m_high, rest @ ..]: &[u8; 144]) -> [(f32, f32); 8] {
+    let (scale, minimum) = (half(*d_low, *d_high), half(*m_low, *m_high));
+    q4_k_groups(rest).map(|(s, m)| (scale * f32::from(s), minimum * f32::from(m)))
+}
+
+/// The integers of a Q4_K block: of each 32 bytes the lower halves, then the upper ones.
+pub(in crate::model) fn q4_k_nibbles(block: &[u8; 144]) -> &[u8] {
+    block.get(16..).unwrap_or_default()
+}
+
+/// The 6-bit scale and minimum of each of the eight groups of a Q4_K block.
+fn q4_k_groups(packed: &[u8]) -> [(u8, u8); 8] {
     let byte = |at: usize| packed.get(at).copied().unwrap_or(0);
     std::array::from_fn(|group| match group {
         0..4 => (byte(group) & 63, byte(group + 4) & 63),
