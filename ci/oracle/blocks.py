@@ -12,7 +12,7 @@ import numpy as np
 from gguf import quants
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "golden" / "oracle" / "gguf-blocks.json"
-TYPES = {"Q8_0": 4, "Q4_0": 4, "Q4_K": 2, "Q6_K": 2}
+TYPES = {"Q8_0": 4, "Q4_0": 4, "Q4_K": 2, "Q6_K": 2, "Q5_0": 4, "Q5_K": 2}
 
 random, types = np.random.default_rng(7), {}
 for name, count in TYPES.items():
@@ -24,7 +24,7 @@ for name, count in TYPES.items():
     minimum = random.uniform(0, 2, size=count).astype(np.float16)
     at = slice(length - 2, length) if name == "Q6_K" else slice(0, 2)
     blocks[:, at] = scale.view(np.uint8).reshape(count, 2)
-    if name == "Q4_K":
+    if name in ("Q4_K", "Q5_K"):
         blocks[:, 2:4] = minimum.view(np.uint8).reshape(count, 2)
     values = quants.dequantize(blocks.reshape(-1), kind).astype(np.float32)
     types[name] = {"blocks": blocks.tobytes().hex(), "bits": [f"{bits:08x}" for bits in values.view(np.uint32)]}

@@ -176,7 +176,9 @@ fn weight_type(source: &ModelSource) -> Result<WeightType, CompileError> {
         Coding::Int4 => WeightType::Int4,
         Coding::Q8_0 => WeightType::Q8_0,
         Coding::Q4_0 => WeightType::Q4_0,
+        Coding::Q5_0 => WeightType::Q5_0,
         Coding::Q4K => WeightType::Q4K,
+        Coding::Q5K => WeightType::Q5K,
         Coding::Q6K => WeightType::Q6K,
     })
 }

@@ -4,6 +4,8 @@
 //! SHA-256 of bits (little-endian, any NaN as 7fc00000), so a port needs nothing but the file and NUMERICS.md. The files
 //! are a function of this program alone: CI writes them again and wants no difference.
 
+mod stored;
+
 use std::collections::BTreeMap;
 
 use kolm_runtime::kernel::{RopeScaling, RopeTable, SplitMix, reference};
@@ -18,6 +20,7 @@ pub fn files() -> Vec<(String, Vec<u8>)> {
     rows(&mut cases);
     element_wise(&mut cases);
     products(&mut cases);
+    stored::products(&mut cases);
     rotations(&mut cases);
     attention(&mut cases);
     losses(&mut cases);

@@ -1,8 +1,17 @@
 //! Small sound GGUF files: a Qwen2 of one block in each of the types that are read, with a tokenizer.
 
 /// Block types: number in the file, values of a block, its bytes.
-const TYPES: [(u32, usize, usize); 7] =
-    [(0, 1, 4), (1, 1, 2), (30, 1, 2), (8, 32, 34), (2, 32, 18), (12, 256, 144), (14, 256, 210)];
+const TYPES: [(u32, usize, usize); 9] = [
+    (0, 1, 4),
+    (1, 1, 2),
+    (30, 1, 2),
+    (8, 32, 34),
+    (2, 32, 18),
+    (6, 32, 22),
+    (12, 256, 144),
+    (13, 256, 176),
+    (14, 256, 210),
+];
 const VOCABULARY: u64 = 8;
 
 /// One file for each type of its greater tensors.

@@ -110,8 +110,14 @@ pub enum WeightType {
     #[serde(rename = "q4_0")]
     Q4_0,
     /// Blocks of a GGUF file.
+    #[serde(rename = "q5_0")]
+    Q5_0,
+    /// Blocks of a GGUF file.
     #[serde(rename = "q4_k")]
     Q4K,
+    /// Blocks of a GGUF file.
+    #[serde(rename = "q5_k")]
+    Q5K,
     /// Blocks of a GGUF file.
     #[serde(rename = "q6_k")]
     Q6K,
@@ -128,7 +134,9 @@ impl WeightType {
             Self::Int4 => "int4",
             Self::Q8_0 => "q8_0",
             Self::Q4_0 => "q4_0",
+            Self::Q5_0 => "q5_0",
             Self::Q4K => "q4_k",
+            Self::Q5K => "q5_k",
             Self::Q6K => "q6_k",
         }
     }

@@ -113,8 +113,8 @@ mod tests {
     fn the_type_that_loses_nothing() {
         let (bf16, f16, both) = (f32::from_bits(0x0123_0000), 1.0 / 1024.0 + 1.0, -0.5);
         assert_eq!(HalfType::of(&[both, -0.0, bf16]), Some(HalfType::Bf16));
-        assert_eq!(HalfType::of(&[both, -0.0, f16, 65_504.0, f32::powi(2.0, -24)]), Some(HalfType::F16));
-        for neither in [f32::powi(2.0, -25) * 1.001, 65_505.0, 1.0 + f32::EPSILON, 1e-20] {
+        assert_eq!(HalfType::of(&[both, -0.0, f16, 65_504.0, f32::from_bits(103 << 23)]), Some(HalfType::F16));
+        for neither in [f32::from_bits(102 << 23) * 1.001, 65_505.0, 1.0 + f32::EPSILON, 1e-20] {
             assert_eq!(HalfType::of(&[both, neither]), None, "{neither:e}");
         }
         let mut long = vec![f16; 2 * PARALLEL_CHECK];

@@ -49,7 +49,8 @@ pub struct QuantizedRows {
     pub integers: Vec<u8>,
     /// `[rows, columns / group]`.
     pub scales: Vec<f32>,
-    /// `[rows, columns / group]`, or empty: what is taken off the values of each group, whose integers are then 0 to 15.
+    /// `[rows, columns / group]`, or empty: what is taken off the values of each group, whose integers of four bits are then 0 to
+    /// 15.
     pub minima: Vec<f32>,
 }
 

@@ -40,6 +40,28 @@ pub fn weighted_rows(coefficients: &[f32], stride_c: usize, rows: &[f32], stride
     }
 }
 
+/// The scales of groups of `group` values, and integers of at most `limit` as f32: NUMERICS 12.1.
+pub fn quantize(values: &[f32], group: usize, limit: f32) -> (Vec<f32>, Vec<f32>) {
+    let (mut scales, mut integers) = (Vec::new(), Vec::new());
+    for values in values.chunks(group) {
+        let scale = max(&values.iter().map(|w| w.abs()).collect::<Vec<f32>>()) / limit;
+        scales.push(scale);
+        for w in values {
+            let q = if scale == 0.0 { 0.0 } else { (w / scale).round_ties_even() };
+            // an integer has no -0
+            integers.push(q.clamp(-limit, limit) + 0.0);
+        }
+    }
+    (scales, integers)
+}
+
+/// The nearest f16, of two the even one, of a value below its greatest: the unit of its last place goes down to 2^-24.
+pub fn f16(value: f32) -> f32 {
+    let exponent = (value.to_bits() >> 23 & 255).max(127 - 14);
+    let unit = f32::from_bits((exponent - 10) << 23);
+    (value / unit).round_ties_even() * unit
+}
+
 /// One output of a product: chains of 256, ascending, then the chains in ascending order.
 fn blocked(k: usize, a: impl Fn(usize) -> f32, b: impl Fn(usize) -> f32) -> f32 {
     let mut total = 0.0;

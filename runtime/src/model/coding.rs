@@ -17,8 +17,12 @@ pub enum Coding {
     Q8_0,
     /// GGUF blocks of 32 four-bit integers.
     Q4_0,
+    /// GGUF blocks of 32 five-bit integers.
+    Q5_0,
     /// GGUF blocks of 256 four-bit integers with scales and minima.
     Q4K,
+    /// GGUF blocks of 256 five-bit integers with scales and minima.
+    Q5K,
     /// GGUF blocks of 256 six-bit integers with scales.
     Q6K,
 }
@@ -34,7 +38,9 @@ impl Coding {
             Coding::Int4 => "int4",
             Coding::Q8_0 => "q8_0",
             Coding::Q4_0 => "q4_0",
+            Coding::Q5_0 => "q5_0",
             Coding::Q4K => "q4_k",
+            Coding::Q5K => "q5_k",
             Coding::Q6K => "q6_k",
         }
     }

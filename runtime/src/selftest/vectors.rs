@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::stored;
 use crate::artifact::hex;
 use crate::kernel::{
     Fma, KeyValue, Level, PackedMatrix, RopeScaling, RopeTable, SplitMix, Vectorized, add, add_bias, argmax,
@@ -119,8 +120,8 @@ impl Output {
 }
 
 /// One vector's parts, each taken once; what is left over at the end was not understood.
-struct Parts {
-    level: Level,
+pub(super) struct Parts {
+    pub(super) level: Level,
     shape: BTreeMap<String, usize>,
     parameters: BTreeMap<String, String>,
     inputs: BTreeMap<String, Vec<f32>>,
@@ -128,11 +129,11 @@ struct Parts {
 }
 
 impl Parts {
-    fn size(&mut self, name: &str) -> Result<usize, String> {
+    pub(super) fn size(&mut self, name: &str) -> Result<usize, String> {
         self.shape.remove(name).ok_or_else(|| format!("no shape {name}"))
     }
 
-    fn text(&mut self, name: &str) -> Result<String, String> {
+    pub(super) fn text(&mut self, name: &str) -> Result<String, String> {
         self.parameters.remove(name).ok_or_else(|| format!("no parameter {name}"))
     }
 
@@ -140,11 +141,11 @@ impl Parts {
         Ok(f32::from_bits(word(&self.text(name)?)?))
     }
 
-    fn input(&mut self, name: &str) -> Result<Vec<f32>, String> {
+    pub(super) fn input(&mut self, name: &str) -> Result<Vec<f32>, String> {
         self.inputs.remove(name).ok_or_else(|| format!("no input {name}"))
     }
 
-    fn output(&mut self, name: &'static str, values: Vec<f32>) {
+    pub(super) fn output(&mut self, name: &'static str, values: Vec<f32>) {
         self.got.insert(name, values);
     }
 
@@ -206,6 +207,7 @@ fn compute(kernel: &str, p: &mut Parts) -> Result<(), String> {
         }
         "rms_norm" | "layer_norm" => norm(kernel, p),
         "product" | "product_by_transpose" | "product_transposed" => products(kernel, p),
+        "stored_product" => stored::products(p),
         "weighted_rows" => {
             let (stride_c, stride_r, n) = (p.size("stride_c")?, p.size("stride_r")?, p.size("n")?);
             let mut y = vec![f32::NAN; n];

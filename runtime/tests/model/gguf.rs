@@ -147,7 +147,9 @@ fn the_interleaved_rows_of_llama_are_put_back() {
 
 #[test]
 fn blocks_mean_what_gguf_says() {
-    for (name, id, columns) in [("Q8_0", 8, 32), ("Q4_0", 2, 32), ("Q4_K", 12, 256), ("Q6_K", 14, 256)] {
+    for (name, id, columns) in
+        [("Q8_0", 8, 32), ("Q4_0", 2, 32), ("Q5_0", 6, 32), ("Q4_K", 12, 256), ("Q5_K", 13, 256), ("Q6_K", 14, 256)]
+    {
         let oracle = &json(&golden("oracle/gguf-blocks.json"))["types"][name];
         let hex = oracle["blocks"].as_str().expect("hex");
         let bytes: Vec<u8> =
@@ -196,7 +198,7 @@ fn a_file_that_lies_is_refused_by_name() {
         ("model_gguf_header", &["0 dimensions"], |g| g.tensors[0].1 = vec![]),
         ("model_gguf_header", &["dimension of 0"], |g| g.tensors[0].1 = vec![24, 0]),
         ("model_gguf_header", &["5 dimensions"], |g| g.tensors[0].1 = vec![1; 5]),
-        ("model_tensor_dtype", &["token_embd.weight", "Q5_K", "Q6_K"], |g| g.tensors[0].2 = 13),
+        ("model_tensor_dtype", &["token_embd.weight", "Q3_K", "Q6_K"], |g| g.tensors[0].2 = 11),
         ("model_tensor_dtype", &["4096"], |g| g.tensors[0].2 = 4096),
         ("model_tensor_group", &["rows of 24", "multiple of 32 for Q8_0"], |g| g.tensors[0].2 = 8),
         ("model_gguf_header", &["tensor output_norm.weight given twice"], |g| {

@@ -40,7 +40,6 @@ impl IntegerPanels {
         // Four rows of integers stand together, and a block of k begins with a group.
         assert!(group.is_multiple_of(4) && BLOCK.is_multiple_of(group), "a group of {group}, not 4, 8, 16 … {BLOCK}");
         let minima = !rows.minima.is_empty();
-        assert!(!minima || rows.bits == IntegerBits::Four, "minima of integers of eight bits");
         let head = head_words(minima, columns);
         let (unit, groups) = (head + pair_words(rows.bits, columns, group), k / group);
         let mut words = Aligned::zeros(rows.rows.div_ceil(2 * columns) * groups * unit);
@@ -77,14 +76,16 @@ impl IntegerPanels {
         let value = |k: usize| {
             let (head, integers) = self.unit(width, column / (2 * width), k / self.group);
             let column = column % (2 * width);
-            let (scale, bits) =
-                (f32::from_bits(head[column]), integer_bits(self.bits, width, integers, k % self.group, column));
-            if self.minima {
-                // below 16
-                return Software::fma(scale, bits as f32, f32::from_bits(head[2 * width + column]));
-            }
+            let scale = f32::from_bits(head[column]);
+            let bits = integer_bits(self.bits, width, integers, k % self.group, column);
             let above = 32 - bit_width(self.bits);
-            scale * ((bits << above).cast_signed() >> above) as f32
+            let signed = ((bits << above).cast_signed() >> above) as f32;
+            if !self.minima {
+                return scale * signed;
+            }
+            // without a sign below 16
+            let q = if self.bits == IntegerBits::Four { bits as f32 } else { signed };
+            Software::fma(scale, q, f32::from_bits(head[2 * width + column]))
         };
         (0..self.k).map(value).collect()
     }
@@ -110,9 +111,10 @@ impl IntegerPanels {
     #[inline(always)]
     fn widen_any<L: Lanes, const C: usize>(&self, lanes: L, panel: usize, k: usize, out: &mut [[f32; C]]) {
         match (self.bits, self.minima) {
-            (IntegerBits::Eight, _) => self.widen::<L, Bytes, C>(lanes, panel, k, out),
+            (IntegerBits::Eight, false) => self.widen::<L, Bytes, C>(lanes, panel, k, out),
+            (IntegerBits::Eight, true) => self.widen::<L, BytesAndMinima, C>(lanes, panel, k, out),
             (IntegerBits::Four, false) => self.widen::<L, Nibbles, C>(lanes, panel, k, out),
-            (IntegerBits::Four, true) => self.widen::<L, UnsignedNibbles, C>(lanes, panel, k, out),
+            (IntegerBits::Four, true) => self.widen::<L, NibblesAndMinima, C>(lanes, panel, k, out),
         }
     }
 
@@ -246,9 +248,10 @@ impl<L: Lanes> RightSums<L> for &IntegerPanels {
         sink: S,
     ) {
         match (self.bits, self.minima) {
-            (IntegerBits::Eight, _) => self.tile::<L, Bytes, S, R, C, P>(lanes, a, panel, k, sink),
+            (IntegerBits::Eight, false) => self.tile::<L, Bytes, S, R, C, P>(lanes, a, panel, k, sink),
+            (IntegerBits::Eight, true) => self.tile::<L, BytesAndMinima, S, R, C, P>(lanes, a, panel, k, sink),
             (IntegerBits::Four, false) => self.tile::<L, Nibbles, S, R, C, P>(lanes, a, panel, k, sink),
-            (IntegerBits::Four, true) => self.tile::<L, UnsignedNibbles, S, R, C, P>(lanes, a, panel, k, sink),
+            (IntegerBits::Four, true) => self.tile::<L, NibblesAndMinima, S, R, C, P>(lanes, a, panel, k, sink),
         }
     }
 }
@@ -319,10 +322,35 @@ impl<L: Lanes> Form<L> for Nibbles {
     }
 }
 
-/// As [`Nibbles`], 0 to 15.
-struct UnsignedNibbles;
+/// As [`Bytes`], of groups with minima.
+struct BytesAndMinima;
 
-impl<L: Lanes> Form<L> for UnsignedNibbles {
+impl<L: Lanes> Form<L> for BytesAndMinima {
+    type Four = [L::ByteRow; 8];
+    const LARGER: f32 = 1.0;
+    const MINIMA: bool = true;
+    const ROWS_OF_A_LINE: usize = 2;
+
+    #[inline(always)]
+    fn fours(words: &[u32]) -> &[[L::ByteRow; 8]] {
+        <Bytes as Form<L>>::fours(words)
+    }
+
+    #[inline(always)]
+    fn integers(lanes: L, four: &[L::ByteRow; 8], side: usize, row: usize) -> [L::Vector; 2] {
+        Bytes::integers(lanes, four, side, row)
+    }
+
+    #[inline(always)]
+    fn large_integers(lanes: L, four: &[L::ByteRow; 8], side: usize, row: usize) -> [L::Vector; 2] {
+        Bytes::large_integers(lanes, four, side, row)
+    }
+}
+
+/// As [`Nibbles`], 0 to 15, of groups with minima.
+struct NibblesAndMinima;
+
+impl<L: Lanes> Form<L> for NibblesAndMinima {
     type Four = [L::Words; 2];
     const LARGER: f32 = (1 << 24) as f32;
     const MINIMA: bool = true;

@@ -138,28 +138,16 @@ impl<L: Lanes, const R: usize, const C: usize> Walk<'_, '_, L, R, C> {
         while panel < panels {
             let side_by_side = if panel + P <= panels { P } else { 1 };
             for (block, a) in left.chunks(BLOCK).enumerate() {
-                let (from, k, first) = (first_panel + panel, block * BLOCK, block == 0);
-                let column = panel * C;
-                let whole = column + side_by_side * C <= out[0].len();
-                match (side_by_side == P, whole, first) {
-                    (true, true, true) => {
-                        let place = Place::<false> { rows: &mut out, column };
-                        b.sums::<_, R, C, P>(lanes, a, from, k, place);
-                    }
-                    (true, true, false) => {
-                        let place = Place::<true> { rows: &mut out, column };
-                        b.sums::<_, R, C, P>(lanes, a, from, k, place);
-                    }
-                    (true, false, _) => {
-                        let mut sums = [[[0.0f32; C]; P]; R];
-                        b.sums::<_, R, C, P>(lanes, a, from, k, &mut sums);
-                        settle(&sums, &mut out, column, first);
-                    }
-                    (false, ..) => {
-                        let mut sums = [[[0.0f32; C]; 1]; R];
-                        b.sums::<_, R, C, 1>(lanes, a, from, k, &mut sums);
-                        settle(&sums, &mut out, column, first);
-                    }
+                let (from, k, column) = (first_panel + panel, block * BLOCK, panel * C);
+                // One way to put the sums in their place, be they the first or the last: each would be a copy of the whole loop.
+                if side_by_side == P {
+                    let mut sums = [[[0.0f32; C]; P]; R];
+                    b.sums::<_, R, C, P>(lanes, a, from, k, &mut sums);
+                    settle(&sums, &mut out, column, block == 0);
+                } else {
+                    let mut sums = [[[0.0f32; C]; 1]; R];
+                    b.sums::<_, R, C, 1>(lanes, a, from, k, &mut sums);
+                    settle(&sums, &mut out, column, block == 0);
                 }
             }
             panel += side_by_side;

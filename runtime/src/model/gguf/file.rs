@@ -145,7 +145,7 @@ fn read_entry(cursor: &mut Cursor<'_>, name: &str) -> Result<Entry, ModelError> 
     let coding = BlockType::parse(cursor.u32()?).map_err(|found| ModelError::TensorDtype {
         tensor: name.to_owned(),
         found,
-        expected: "F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K",
+        expected: "F32, F16, BF16, Q8_0, Q4_0, Q5_0, Q4_K, Q5_K or Q6_K",
     })?;
     let begin = cursor.u64()?;
     let columns = shape.last().copied().unwrap_or(1);

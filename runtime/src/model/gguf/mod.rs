@@ -15,7 +15,7 @@ pub(super) use file::GgufFile;
 
 use super::config::{Architecture, DecoderConfig};
 use super::error::ModelError;
-use crate::kernel::{IntegerBits, QuantizedRows};
+use crate::kernel::QuantizedRows;
 
 /// The tensors of a decoder in a GGUF file.
 #[derive(Debug)]
@@ -94,9 +94,7 @@ impl GgufModel {
         columns: usize,
     ) -> Result<Option<QuantizedRows>, ModelError> {
         match self.describe(name) {
-            Some((BlockType::Q8_0 | BlockType::Q4_0 | BlockType::Q4K | BlockType::Q6K, _, _)) => {
-                Ok(self.blocks(name)?.to_quantized_rows(rows, columns))
-            }
+            Some((coding, ..)) if coding.is_integers() => Ok(self.blocks(name)?.to_quantized_rows(rows, columns)),
             _ => Ok(None),
         }
     }
@@ -130,58 +128,12 @@ impl GgufModel {
 impl Blocks {
     /// The same integers, scales and minima in our layout, without loss; none for a coding that has another form.
     fn to_quantized_rows(&self, rows: usize, columns: usize) -> Option<QuantizedRows> {
-        let (bits, group) = match self.coding {
-            BlockType::Q8_0 => (IntegerBits::Eight, 32),
-            BlockType::Q4_0 | BlockType::Q4K => (IntegerBits::Four, 32),
-            BlockType::Q6K => (IntegerBits::Eight, 16),
-            BlockType::F32 | BlockType::F16 | BlockType::Bf16 => return None,
-        };
-        let mut integers = Vec::with_capacity(bits.len_bytes(rows * columns));
-        let (mut scales, mut minima) = (Vec::with_capacity(rows * columns / group), Vec::new());
-        match self.coding {
-            BlockType::Q8_0 => {
-                for [low, high, q @ ..] in self.bytes.as_chunks::<34>().0 {
-                    scales.push(block::half(*low, *high));
-                    integers.extend_from_slice(q);
-                }
-            }
-            BlockType::Q4_0 => {
-                for [low, high, q @ ..] in self.bytes.as_chunks::<18>().0 {
-                    scales.push(block::half(*low, *high));
-                    halves(q, &mut integers);
-                }
-            }
-            BlockType::Q4K => {
-                for block in self.bytes.as_chunks::<144>().0 {
-                    for (scale, minimum) in block::q4_k_scales(block) {
-                        scales.push(scale);
-                        minima.push(minimum);
-                    }
-                    block::q4_k_nibbles(block).chunks_exact(32).for_each(|q| halves(q, &mut integers));
-                }
-            }
-            _ => {
-                for block in self.bytes.as_chunks::<210>().0 {
-                    let [.., low, high] = block;
-                    let scale = block::half(*low, *high);
-                    scales.extend(block::q6_k_scales(block).iter().map(|s| scale * f32::from(*s)));
-                    integers.extend(block::q6_k_values(block).iter().map(|q| q.cast_unsigned()));
-                }
-            }
-        }
-        Some(QuantizedRows { bits, group, rows, columns, integers, scales, minima })
+        self.coding.quantized(&self.bytes, rows, columns)
     }
 
     /// The values.
     pub(super) fn to_f32(&self) -> Vec<f32> {
         self.coding.to_f32(&self.bytes)
-    }
-}
-
-/// Appends the lower four bits of all bytes, then the upper ones, two to a byte.
-fn halves(bytes: &[u8], out: &mut Vec<u8>) {
-    for shift in [0, 4] {
-        out.extend(bytes.as_chunks::<2>().0.iter().map(|[a, b]| (a >> shift & 15) | ((b >> shift & 15) << 4)));
     }
 }
 
