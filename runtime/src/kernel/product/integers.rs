@@ -6,6 +6,8 @@
 //! one panel, then of the other; of four bits a vector of words for each panel, which holds both vectors of columns of all four rows, so
 //! that a shift and a mask bring one of them out.
 
+mod form;
+
 use rayon::prelude::*;
 
 use super::BLOCK;
@@ -17,6 +19,7 @@ use crate::kernel::fma::{Fma, Software};
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::Level;
 use crate::kernel::quantized::{IntegerBits, QuantizedRows};
+use form::{Bytes, BytesAndMinima, Form, Nibbles, NibblesAndMinima, scaled, valued};
 
 /// The panels of one matrix.
 #[derive(Clone, Debug)]
@@ -256,148 +259,10 @@ impl<L: Lanes> RightSums<L> for &IntegerPanels {
     }
 }
 
-/// How the integers of two panels come out of their words. These are functions of a type and no closures: a closure is not surely inlined,
-/// and a call leaves the level's context.
-trait Form<L: Lanes> {
-    /// Four rows of two panels.
-    type Four;
-    /// How many times too large [`Form::large_integers`] gives them.
-    const LARGER: f32;
-    /// Whether a group has a minimum.
-    const MINIMA: bool = false;
-    /// Rows of two panels of AVX2 in a cache line.
-    const ROWS_OF_A_LINE: usize;
-    fn fours(words: &[u32]) -> &[Self::Four];
-    /// Row `row` of panel `side`.
-    fn integers(lanes: L, four: &Self::Four, side: usize, row: usize) -> [L::Vector; 2];
-    /// As [`Form::integers`], `LARGER` times too large.
-    fn large_integers(lanes: L, four: &Self::Four, side: usize, row: usize) -> [L::Vector; 2];
-}
-
-struct Bytes;
-
-impl<L: Lanes> Form<L> for Bytes {
-    type Four = [L::ByteRow; 8];
-    const LARGER: f32 = 1.0;
-    const ROWS_OF_A_LINE: usize = 2;
-
-    #[inline(always)]
-    fn fours(words: &[u32]) -> &[[L::ByteRow; 8]] {
-        L::byte_rows(words).as_chunks().0
-    }
-
-    #[inline(always)]
-    fn integers(lanes: L, four: &[L::ByteRow; 8], side: usize, row: usize) -> [L::Vector; 2] {
-        lanes.bytes(&four[2 * row + side])
-    }
-
-    #[inline(always)]
-    fn large_integers(lanes: L, four: &[L::ByteRow; 8], side: usize, row: usize) -> [L::Vector; 2] {
-        lanes.bytes(&four[2 * row + side])
-    }
-}
-
-struct Nibbles;
-
-impl<L: Lanes> Form<L> for Nibbles {
-    type Four = [L::Words; 2];
-    const LARGER: f32 = (1 << 28) as f32;
-    const ROWS_OF_A_LINE: usize = 4;
-
-    #[inline(always)]
-    fn fours(words: &[u32]) -> &[[L::Words; 2]] {
-        L::words(words).as_chunks().0
-    }
-
-    #[inline(always)]
-    fn integers(lanes: L, four: &[L::Words; 2], side: usize, row: usize) -> [L::Vector; 2] {
-        let down = lanes.splat(1.0 / <Self as Form<L>>::LARGER);
-        scaled(lanes, Self::large_integers(lanes, four, side, row), [down; 2])
-    }
-
-    #[inline(always)]
-    fn large_integers(lanes: L, four: &[L::Words; 2], side: usize, row: usize) -> [L::Vector; 2] {
-        let at = 2 * row as u32;
-        [lanes.large_nibble(four[side], at), lanes.large_nibble(four[side], at + 1)]
-    }
-}
-
-/// As [`Bytes`], of groups with minima.
-struct BytesAndMinima;
-
-impl<L: Lanes> Form<L> for BytesAndMinima {
-    type Four = [L::ByteRow; 8];
-    const LARGER: f32 = 1.0;
-    const MINIMA: bool = true;
-    const ROWS_OF_A_LINE: usize = 2;
-
-    #[inline(always)]
-    fn fours(words: &[u32]) -> &[[L::ByteRow; 8]] {
-        <Bytes as Form<L>>::fours(words)
-    }
-
-    #[inline(always)]
-    fn integers(lanes: L, four: &[L::ByteRow; 8], side: usize, row: usize) -> [L::Vector; 2] {
-        Bytes::integers(lanes, four, side, row)
-    }
-
-    #[inline(always)]
-    fn large_integers(lanes: L, four: &[L::ByteRow; 8], side: usize, row: usize) -> [L::Vector; 2] {
-        Bytes::large_integers(lanes, four, side, row)
-    }
-}
-
-/// As [`Nibbles`], 0 to 15, of groups with minima.
-struct NibblesAndMinima;
-
-impl<L: Lanes> Form<L> for NibblesAndMinima {
-    type Four = [L::Words; 2];
-    const LARGER: f32 = (1 << 24) as f32;
-    const MINIMA: bool = true;
-    const ROWS_OF_A_LINE: usize = 4;
-
-    #[inline(always)]
-    fn fours(words: &[u32]) -> &[[L::Words; 2]] {
-        L::words(words).as_chunks().0
-    }
-
-    #[inline(always)]
-    fn integers(lanes: L, four: &[L::Words; 2], side: usize, row: usize) -> [L::Vector; 2] {
-        let down = lanes.splat(1.0 / <Self as Form<L>>::LARGER);
-        scaled(lanes, Self::large_integers(lanes, four, side, row), [down; 2])
-    }
-
-    #[inline(always)]
-    fn large_integers(lanes: L, four: &[L::Words; 2], side: usize, row: usize) -> [L::Vector; 2] {
-        let at = 2 * row as u32;
-        [lanes.large_unsigned_nibble(four[side], at), lanes.large_unsigned_nibble(four[side], at + 1)]
-    }
-}
-
-/// What integers mean, `minima` being negated.
-#[inline(always)]
-fn valued<L: Lanes, I: Form<L>>(
-    lanes: L,
-    x: [L::Vector; 2],
-    scales: [L::Vector; 2],
-    minima: [L::Vector; 2],
-) -> [L::Vector; 2] {
-    if I::MINIMA {
-        [lanes.fma(x[0], scales[0], minima[0]), lanes.fma(x[1], scales[1], minima[1])]
-    } else {
-        scaled(lanes, x, scales)
-    }
-}
-
 /// Two vectors of values from `at` on.
 #[inline(always)]
 fn pair<L: Lanes>(lanes: L, words: &[L::Words], at: usize) -> [L::Vector; 2] {
     [lanes.with_bits(words[at]), lanes.with_bits(words[at + 1])]
-}
-
-#[inline(always)]
-fn scaled<L: Lanes>(lanes: L, x: [L::Vector; 2], scales: [L::Vector; 2]) -> [L::Vector; 2] {
-    [lanes.multiply(x[0], scales[0]), lanes.multiply(x[1], scales[1])]
 }
 
 #[inline(always)]
