@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use kolm_runtime::kernel::{
-    self, Fma, IntegerBits, KeyValue, Level, PackedMatrix, QuantizedRows, SplitMix, Vectorized, attend_causal,
+    self, Fma, HalfType, IntegerBits, KeyValue, Level, PackedMatrix, QuantizedRows, SplitMix, Vectorized, attend_causal,
 };
 use rayon::prelude::*;
 
@@ -66,15 +66,21 @@ fn products(level: Level) -> Vec<Row> {
     rows
 }
 
-/// A weight `[n, k]` in every form it can be kept in.
+/// A weight `[n, k]` in every form it can be kept in; integers of eight bits with minima are read as those without.
 fn forms(level: Level, weight: &[f32], n: usize, k: usize) -> Vec<(&'static str, PackedMatrix)> {
     let bf16: Vec<f32> = weight.iter().map(|x| f32::from_bits(x.to_bits() & 0xffff_0000)).collect();
-    let integers = |bits| PackedMatrix::from_quantized_columns(level, &QuantizedRows::quantize(weight, n, k, bits, 32));
+    let f16: Vec<f32> = weight.iter().map(|x| HalfType::F16.value(kernel::f16_bits(*x))).collect();
+    let quantized = |bits| QuantizedRows::quantize(weight, n, k, bits, 32);
+    let integers = |bits| PackedMatrix::from_quantized_columns(level, &quantized(bits));
+    let four = quantized(IntegerBits::Four);
+    let with_minima = QuantizedRows { minima: four.scales.iter().map(|scale| 8.0 * scale).collect(), ..four };
     vec![
         ("f32", PackedMatrix::from_columns(level, weight, n, k)),
         ("bf16", PackedMatrix::frozen_from_columns(level, &bf16, n, k)),
+        ("f16", PackedMatrix::frozen_from_columns(level, &f16, n, k)),
         ("int8", integers(IntegerBits::Eight)),
         ("int4", integers(IntegerBits::Four)),
+        ("int4 with minima", PackedMatrix::from_quantized_columns(level, &with_minima)),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Matrices of small integers with a scale for each group of a row (NUMERICS section 12.1).
+//! Matrices of small integers with a scale, and where blocks of GGUF have one a minimum, for each group of a row (NUMERICS section 12).
 //!
 //! A value is `scale · q`, one f32 product, or where groups have minima `scale · q - minimum`, rounded once. Quantising is a plain loop of
 //! IEEE operations over one group at a time, so that any machine gives the same bytes.
@@ -80,10 +80,7 @@ impl QuantizedRows {
     /// What an integer of a group means.
     fn value(&self, group: usize, q: i8) -> f32 {
         let (scale, q) = (self.scales[group], f32::from(q));
-        match self.minima.get(group) {
-            Some(minimum) => Software::fma(scale, q, -minimum),
-            None => scale * q,
-        }
+        if self.minima.is_empty() { scale * q } else { Software::fma(scale, q, -self.minima[group]) }
     }
 
     /// The integer at a place.

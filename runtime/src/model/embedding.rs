@@ -88,7 +88,13 @@ mod tests {
             let quantized = QuantizedRows::quantize(&table, 4, 32, bits, 16);
             let values = quantized.to_f32();
             check(&Embedding::Tied, &PackedMatrix::from_quantized_columns(Level::detect(), &quantized), &values);
-            check(&Embedding::new(Matrix::Quantized(quantized)), &head, &values);
+            let storage = Embedding::new(Matrix::Quantized(quantized.clone())).storage();
+            check(&Embedding::new(Matrix::Quantized(quantized.clone())), &head, &values);
+            let with_minima = QuantizedRows { minima: quantized.scales.clone(), ..quantized };
+            let (values, larger) = (with_minima.to_f32(), Embedding::new(Matrix::Quantized(with_minima.clone())));
+            assert_eq!(larger.storage(), storage.map(|(name, len)| (name, len + 4 * 8)));
+            check(&Embedding::Tied, &PackedMatrix::from_quantized_columns(Level::detect(), &with_minima), &values);
+            check(&larger, &head, &values);
         }
     }
 

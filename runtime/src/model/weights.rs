@@ -94,7 +94,7 @@ impl Weights {
         }
     }
 
-    /// The integers and scales of a weight of `kolm base quantize`; none where it is stored otherwise.
+    /// The integers, scales and minima of a weight of `kolm base quantize` or of a GGUF file; none where it is stored otherwise.
     ///
     /// # Errors
     /// As [`Weights::tensor_f32`].
@@ -170,7 +170,7 @@ impl Weights {
         bytes_by_coding.into_iter().max_by_key(|(_, len_bytes)| *len_bytes).map_or(Coding::F32, |(coding, _)| coding)
     }
 
-    /// One tensor of the shape expected, quantised where it is stored so and its blocks can be held as they are, else as f32.
+    /// One tensor of the shape expected, quantised where it is stored so, else as f32.
     ///
     /// # Errors
     /// As [`Weights::tensor_f32`].
@@ -241,7 +241,8 @@ fn finite(name: &str, values: Vec<f32>) -> Result<Vec<f32>, ModelError> {
 /// Refuses scales and minima that make an integer infinite or no number, whether or not that integer occurs.
 fn finite_quantized(name: &str, matrix: QuantizedRows) -> Result<QuantizedRows, ModelError> {
     let minimum = |group| matrix.minima.get(group).copied().unwrap_or(0.0);
-    let extremes = matrix.scales.iter().enumerate().map(|(group, scale)| scale * GREATEST_INTEGER - minimum(group));
+    let extremes = matrix.scales.iter().enumerate();
+    let extremes = extremes.map(|(group, scale)| scale.abs() * GREATEST_INTEGER + minimum(group).abs());
     match extremes.enumerate().find(|(_, extreme)| !extreme.is_finite()) {
         None => Ok(matrix),
         Some((group, found)) => {
@@ -268,6 +269,11 @@ mod tests {
         for scale in [f32::MAX / 64.0, f32::INFINITY, f32::NAN] {
             let refused = finite_quantized("w", matrix(scale));
             assert!(matches!(refused, Err(ModelError::WeightNotFinite { element: 2, .. })), "{scale}");
+        }
+        for (minimum, scale) in [(f32::NAN, 1.0), (f32::INFINITY, 1.0), (f32::MAX, f32::MAX / 128.0)] {
+            let minima = vec![0.0, minimum];
+            let refused = finite_quantized("w", QuantizedRows { minima, ..matrix(scale) });
+            assert!(matches!(refused, Err(ModelError::WeightNotFinite { element: 2, .. })), "{minimum} {scale}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! GGUF bases: equal to the safetensors they came from, equal to gguf's own values, and refused where the file lies.
 
-use kolm_runtime::kernel::Level;
-use kolm_runtime::model::{Decoder, DecoderConfig, Matrix, ModelError, ModelSource, TextTokenizer, Weights};
+use kolm_runtime::kernel::{Level, SplitMix};
+use kolm_runtime::model::{Block, Decoder, DecoderConfig, Matrix, ModelError, ModelSource, TextTokenizer, Weights};
 
 use crate::fixtures::{Tensor, golden, json, source_of, tiny, tiny_config, tiny_tensors};
 
@@ -174,7 +174,7 @@ fn blocks_mean_what_gguf_says() {
         let values = weights.tensor_f32("model.embed_tokens.weight", &[rows, columns]).expect("reads");
         let found: Vec<u32> = values.iter().map(|x| x.to_bits()).collect();
         assert_eq!(found, bits, "{name}");
-        // As it is kept in memory, and as a product reads it there: integers that must mean the same values.
+        // As it is kept in memory, and as an embedding reads it there: integers that must mean the same values.
         let kept = weights.matrix("model.embed_tokens.weight", &[rows, columns]).expect("reads");
         assert!(matches!(kept, Matrix::Quantized(_)), "{name}");
         for level in Level::available() {
@@ -183,6 +183,91 @@ fn blocks_mean_what_gguf_says() {
             assert_eq!(read, bits, "{name} as packed for {level:?}");
         }
         assert_eq!(kept.into_values().iter().map(|x| x.to_bits()).collect::<Vec<_>>(), bits, "{name} as kept");
+    }
+}
+
+/// Number in the file, values of a block, its bytes.
+const TYPES: [(u32, u64, u64); 8] =
+    [(1, 1, 2), (30, 1, 2), (8, 32, 34), (2, 32, 18), (6, 32, 22), (12, 256, 144), (13, 256, 176), (14, 256, 210)];
+
+/// A model of one block, its matrices in random blocks of one type. `scale` is every scale and every whole number's upper byte.
+fn random_blocks(architecture: &str, (id, values, len): (u32, u64, u64), scale: u8) -> Gguf {
+    let mut gguf = converted(architecture, &[]);
+    for (key, value) in [
+        ("embedding_length", 256),
+        ("block_count", 1),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 1),
+        ("feed_forward_length", 512),
+        ("vocab_size", 40),
+    ] {
+        gguf.count(&format!("{architecture}.{key}"), value);
+    }
+    let mut random = SplitMix(u64::from(id));
+    for (name, rows, columns) in [
+        ("token_embd", 40, 256),
+        ("blk.0.attn_q", 256, 256),
+        ("blk.0.attn_k", 64, 256),
+        ("blk.0.attn_v", 64, 256),
+        ("blk.0.attn_output", 256, 256),
+        ("blk.0.ffn_gate", 512, 256),
+        ("blk.0.ffn_up", 512, 256),
+        ("blk.0.ffn_down", 256, 512),
+    ] {
+        let mut bytes: Vec<u8> = (0..rows * columns / values * len).map(|_| random.next() as u8).collect();
+        for block in bytes.chunks_exact_mut(len as usize) {
+            let scales: &[usize] = match id {
+                12 | 13 => &[1, 3],
+                14 => &[209],
+                _ => &[1],
+            };
+            scales.iter().for_each(|at| block[*at] = scale);
+        }
+        gguf.tensors.push((format!("{name}.weight"), vec![columns, rows], id, bytes, None));
+    }
+    let mut plain = vec![("output_norm.weight", 256), ("blk.0.attn_norm.weight", 256), ("blk.0.ffn_norm.weight", 256)];
+    if architecture == "qwen2" {
+        plain.extend([("blk.0.attn_q.bias", 256), ("blk.0.attn_k.bias", 64), ("blk.0.attn_v.bias", 64)]);
+    }
+    for (name, len) in plain {
+        let bytes = random.uniforms(len).iter().flat_map(|x| x.to_le_bytes()).collect();
+        gguf.tensors.push((name.to_owned(), vec![len as u64], 0, bytes, None));
+    }
+    gguf
+}
+
+#[test]
+fn blocks_decode_as_their_values_in_f32() {
+    for (architecture, kind) in ["qwen2", "llama"].into_iter().flat_map(|one| TYPES.map(|kind| (one, kind))) {
+        let source = random_blocks(architecture, kind, 0x24).source().expect("sound");
+        let (config, weights) = (DecoderConfig::load(&source).expect("config"), Weights::open(&source).expect("opens"));
+        let wide = |name: &str, shape: &[usize]| weights.tensor_f32(name, shape).map(Matrix::Values);
+        for level in Level::available() {
+            let kept = Decoder::load(level, &source).expect("loads");
+            let mut get = |name: &str, shape: &[usize]| wide(&format!("model.layers.0.{name}"), shape);
+            let block = Block::from_tensors(level, &config, &mut get).expect("a block");
+            let embedding = wide("model.embed_tokens.weight", &[40, 256]).expect("an embedding");
+            let norm = weights.tensor_f32("model.norm.weight", &[256]).expect("a norm");
+            let widened = Decoder::from_parts(level, config.clone(), embedding, vec![block], norm, None);
+            assert!(kept.blocks[0].gate.weight.len_bytes() < 512 * 256 * 3, "{}", kept.blocks[0].gate.weight.storage());
+            let run = |decoder: &Decoder| {
+                let (tokens, logits) = decoder.greedy(None, &[5, 9, 11, 30, 2], 4, &[]).expect("runs");
+                (tokens, logits.iter().map(|x| x.to_bits()).collect::<Vec<u32>>())
+            };
+            let (tokens, logits) = run(&kept);
+            assert_eq!((tokens.len(), logits.len()), (4, 40));
+            assert!(logits.iter().any(|x| *x != logits[0]) && logits.iter().all(|x| f32::from_bits(*x).is_finite()));
+            assert_eq!((tokens, logits), run(&widened), "{architecture}, type {} at {level:?}", kind.0);
+        }
+    }
+}
+
+#[test]
+fn a_scale_that_is_not_finite_is_refused() {
+    for kind in TYPES {
+        let source = random_blocks("llama", kind, 0x7f).source().expect("a sound header");
+        let error = Decoder::load(Level::detect(), &source).map(|_| ()).expect_err("not finite");
+        assert_eq!(error.code(), "model_weight_not_finite", "type {}: {error}", kind.0);
     }
 }
 

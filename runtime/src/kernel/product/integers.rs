@@ -1,4 +1,4 @@
-//! Panels of small integers with scales.
+//! Panels of small integers with scales, and with minima where groups have them.
 //!
 //! Each value is the one product `scale · q`, or with a minimum the one fused `scale · q - minimum`, so a product over these panels has the
 //! bits of the product over the same matrix in f32.
@@ -86,7 +86,7 @@ impl IntegerPanels {
             if !self.minima {
                 return scale * signed;
             }
-            // without a sign below 16
+            // with minima four bits are 0 to 15
             let q = if self.bits == IntegerBits::Four { bits as f32 } else { signed };
             Software::fma(scale, q, f32::from_bits(head[2 * width + column]))
         };

@@ -139,7 +139,7 @@ impl<L: Lanes, const R: usize, const C: usize> Walk<'_, '_, L, R, C> {
             let side_by_side = if panel + P <= panels { P } else { 1 };
             for (block, a) in left.chunks(BLOCK).enumerate() {
                 let (from, k, column) = (first_panel + panel, block * BLOCK, panel * C);
-                // One way to put the sums in their place, be they the first or the last: each would be a copy of the whole loop.
+                // Sums go to their place in one way, be they the first block's or not: every other way would be a copy of the loop.
                 if side_by_side == P {
                     let mut sums = [[[0.0f32; C]; P]; R];
                     b.sums::<_, R, C, P>(lanes, a, from, k, &mut sums);

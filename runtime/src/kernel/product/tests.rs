@@ -143,7 +143,7 @@ fn pool(threads: usize) -> rayon::ThreadPool {
 #[test]
 fn a_matrix_kept_in_16_bits_gives_the_bits_of_its_values() {
     keep_in_16_bits(HalfType::Bf16, |x| x.iter().map(|x| f32::from_bits(x.to_bits() & 0xffff_0000)).collect());
-    // From greatest to least: every seventh of them is subnormal.
+    // From near the greatest f16 down to subnormal ones.
     keep_in_16_bits(HalfType::F16, |x| {
         let mut place = 0;
         let mut next = || {
@@ -282,9 +282,35 @@ fn a_product_over_integers_equals_the_one_over_their_values() {
     }
 }
 
+#[test]
+fn every_finite_f16_is_multiplied_as_its_value() {
+    let halves = (0..=u16::MAX).filter(|half| half >> 10 & 31 != 31);
+    let values: Vec<f32> = halves.map(|half| HalfType::F16.value(half)).collect();
+    let n = values.len();
+    // A chain begins at +0, so that -0 becomes it.
+    let want: Vec<u32> = values.iter().map(|value| (value + 0.0).to_bits()).collect();
+    for level in levels() {
+        let (row, column) =
+            [(n, 1), (1, n)].map(|(n, k)| PackedMatrix::frozen_from_columns(level, &values, n, k)).into();
+        assert_eq!([row.storage(), column.storage()], ["f16", "f16"]);
+        for m in [1, 7] {
+            let mut got = vec![f32::NAN; m * n];
+            product(level, &vec![1.0; m], m, &row, &mut got);
+            assert!(got.chunks(n).all(|got| bits(got) == want), "{m} rows at {level:?}");
+            got.fill(f32::NAN);
+            product_by_transpose(level, &vec![1.0; m], m, &column, &mut got);
+            assert!(got.chunks(n).all(|got| bits(got) == want), "{m} rows by the transpose at {level:?}");
+        }
+    }
+}
+
 /// Every integer of its width, with scales that come round.
 fn all_integers(bits: IntegerBits, scales: &[f32]) -> QuantizedRows {
-    let (rows, columns, group) = (37, 96, 32);
+    integers_of(bits, scales, (37, 96))
+}
+
+fn integers_of(bits: IntegerBits, scales: &[f32], (rows, columns): (usize, usize)) -> QuantizedRows {
+    let group = 32;
     let integers = (0..bits.len_bytes(rows * columns)).map(|at| (at * 7 % 256) as u8).collect();
     let scales = scales.iter().copied().cycle().take(rows * columns / group).collect();
     QuantizedRows { bits, group, rows, columns, integers, scales, minima: Vec::new() }
@@ -298,9 +324,7 @@ fn a_group_with_a_minimum_is_multiplied_as_in_f32() {
         [IntegerBits::Four, IntegerBits::Eight].into_iter().flat_map(|kind| cases.map(|scales| (kind, scales)))
     {
         for minima in [&[0.0, -0.0, 0.7, -3.1][..], &[1e30, 1e-44, tiny, -0.2, 0.9, 1.0, 1.1]] {
-            let plain = all_integers(kind, scales);
-            let minima: Vec<f32> = minima.iter().copied().cycle().take(plain.scales.len()).collect();
-            let with_minima = QuantizedRows { minima, ..plain };
+            let with_minima = with_minima(all_integers(kind, scales), minima);
             let (group, values) = (with_minima.group, with_minima.to_f32());
             for (at, value) in values.iter().enumerate() {
                 let (row, column) = (at / with_minima.columns, at % with_minima.columns);
@@ -317,7 +341,16 @@ fn a_group_with_a_minimum_is_multiplied_as_in_f32() {
             }
             check_quantized(&with_minima);
         }
+        // An odd number of panels, more than one block of k.
+        for shape in [(67, 288), (131, 384)] {
+            check_quantized(&with_minima(integers_of(kind, scales, shape), &[0.25, -0.7, 0.0]));
+        }
     }
+}
+
+fn with_minima(plain: QuantizedRows, minima: &[f32]) -> QuantizedRows {
+    let minima: Vec<f32> = minima.iter().copied().cycle().take(plain.scales.len()).collect();
+    QuantizedRows { minima, ..plain }
 }
 
 #[test]

@@ -156,7 +156,7 @@ impl BlockType {
             BlockType::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
             BlockType::F16 => pairs.iter().map(|[low, high]| half(*low, *high)).collect(),
             BlockType::Bf16 => pairs.iter().map(|b| bf16_to_f32(u16::from_le_bytes(*b))).collect(),
-            _ => {
+            BlockType::Q8_0 | BlockType::Q4_0 | BlockType::Q5_0 | BlockType::Q4K | BlockType::Q5K | BlockType::Q6K => {
                 let count = bytes.len() / self.block_len_bytes() * self.block_len();
                 self.quantized(bytes, 1, count).map_or_else(Vec::new, |blocks| blocks.to_f32())
             }

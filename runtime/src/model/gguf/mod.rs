@@ -83,7 +83,7 @@ impl GgufModel {
         Some((entry.coding, &entry.shape, entry.len_bytes))
     }
 
-    /// A matrix of checked shape as integers with scales; none where its coding has another form.
+    /// A matrix of checked shape as integers with scales and minima; none where its coding has another form.
     ///
     /// # Errors
     /// As [`GgufModel::blocks`].

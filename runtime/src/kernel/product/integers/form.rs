@@ -14,10 +14,14 @@ pub(super) trait Form<L: Lanes> {
     /// Rows of two panels of AVX2 in a cache line.
     const ROWS_OF_A_LINE: usize;
     fn fours(words: &[u32]) -> &[Self::Four];
-    /// Row `row` of panel `side`.
-    fn integers(lanes: L, four: &Self::Four, side: usize, row: usize) -> [L::Vector; 2];
-    /// As [`Form::integers`], `LARGER` times too large.
+    /// Row `row` of panel `side`, `LARGER` times too large.
     fn large_integers(lanes: L, four: &Self::Four, side: usize, row: usize) -> [L::Vector; 2];
+
+    /// Row `row` of panel `side`.
+    #[inline(always)]
+    fn integers(lanes: L, four: &Self::Four, side: usize, row: usize) -> [L::Vector; 2] {
+        scaled(lanes, Self::large_integers(lanes, four, side, row), [lanes.splat(1.0 / Self::LARGER); 2])
+    }
 }
 
 pub(super) struct Bytes;
@@ -30,11 +34,6 @@ impl<L: Lanes> Form<L> for Bytes {
     #[inline(always)]
     fn fours(words: &[u32]) -> &[[L::ByteRow; 8]] {
         L::byte_rows(words).as_chunks().0
-    }
-
-    #[inline(always)]
-    fn integers(lanes: L, four: &[L::ByteRow; 8], side: usize, row: usize) -> [L::Vector; 2] {
-        lanes.bytes(&four[2 * row + side])
     }
 
     #[inline(always)]
@@ -53,12 +52,6 @@ impl<L: Lanes> Form<L> for Nibbles {
     #[inline(always)]
     fn fours(words: &[u32]) -> &[[L::Words; 2]] {
         L::words(words).as_chunks().0
-    }
-
-    #[inline(always)]
-    fn integers(lanes: L, four: &[L::Words; 2], side: usize, row: usize) -> [L::Vector; 2] {
-        let down = lanes.splat(1.0 / <Self as Form<L>>::LARGER);
-        scaled(lanes, Self::large_integers(lanes, four, side, row), [down; 2])
     }
 
     #[inline(always)]
@@ -83,11 +76,6 @@ impl<L: Lanes> Form<L> for BytesAndMinima {
     }
 
     #[inline(always)]
-    fn integers(lanes: L, four: &[L::ByteRow; 8], side: usize, row: usize) -> [L::Vector; 2] {
-        Bytes::integers(lanes, four, side, row)
-    }
-
-    #[inline(always)]
     fn large_integers(lanes: L, four: &[L::ByteRow; 8], side: usize, row: usize) -> [L::Vector; 2] {
         Bytes::large_integers(lanes, four, side, row)
     }
@@ -105,12 +93,6 @@ impl<L: Lanes> Form<L> for NibblesAndMinima {
     #[inline(always)]
     fn fours(words: &[u32]) -> &[[L::Words; 2]] {
         <Nibbles as Form<L>>::fours(words)
-    }
-
-    #[inline(always)]
-    fn integers(lanes: L, four: &[L::Words; 2], side: usize, row: usize) -> [L::Vector; 2] {
-        let down = lanes.splat(1.0 / <Self as Form<L>>::LARGER);
-        scaled(lanes, Self::large_integers(lanes, four, side, row), [down; 2])
     }
 
     #[inline(always)]
