@@ -3,8 +3,8 @@
 
 usage: llama_speed.py make MODEL TYPE FOLDER | prompt FOLDER | decode FOLDER
 
-`make` writes FOLDER/model.gguf: the random model of torch_speed.py in MODEL with its matrices as TYPE (Q8_0 or Q4_0). Both sides read that
-file. `prompt` is a prompt of 512 tokens, `decode` 64 new tokens after a prompt of 64. Needs llama-cpp-python and gguf; threads: OMP_NUM_THREADS.
+`make` writes FOLDER/model.gguf: the random model of torch_speed.py in MODEL with its matrices as TYPE (Q8_0 or Q4_0), or as llama.cpp itself
+mixes types (Q4_K_M). Both sides read that file. `prompt` is a prompt of 512 tokens, `decode` 64 new tokens after a prompt of 64. Needs llama-cpp-python and gguf; threads: OMP_NUM_THREADS.
 """
 import json
 import os
@@ -21,6 +21,9 @@ def median(times):
 
 def make(model, kind, folder):
     import gguf
+
+    if kind.endswith("_M"):
+        return mix(model, kind, folder)
     import torch
     from safetensors import safe_open
 
@@ -61,6 +64,20 @@ def make(model, kind, folder):
     out.write_tensors_to_file()
     out.close()
     os.rename(folder + "/model.gguf.part", folder + "/model.gguf")
+
+
+def mix(model, kind, folder):
+    import llama_cpp
+
+    make(model, "F16", folder)
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
+    whole, part = folder + "/model.gguf", folder + "/model.gguf.part"
+    code = llama_cpp.llama_model_quantize(whole.encode(), part.encode(), parameters)
+    os.remove(whole)
+    if code:
+        sys.exit(f"llama_model_quantize gave {code}")
+    os.rename(part, whole)
 
 
 def load(folder):

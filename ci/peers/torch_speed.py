@@ -3,7 +3,7 @@
 
 usage: torch_speed.py make CONFIG FOLDER | product M K N | decode FOLDER | prefill FOLDER | train FOLDER | encode FOLDER
 
-CONFIG: T, S or M, random models of three sizes (M has the shape of Qwen2.5-0.5B), or B, a BERT of bge-small-en-v1.5's shape. Their weights are bf16 numbers, so that both sides
+CONFIG: T, S, M or K, random models (M has the shape of Qwen2.5-0.5B, K rows of whole 256 as the K types of GGUF need them), or B, a BERT of bge-small-en-v1.5's shape. Their weights are bf16 numbers, so that both sides
 read the same file; the peer computes in f32, as its CPU users do. Threads: OMP_NUM_THREADS.
 """
 import json
@@ -19,9 +19,10 @@ import transformers
 CONFIGS = {
     "T": dict(vocab_size=4096, hidden_size=256, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=4, intermediate_size=704),
     "S": dict(vocab_size=8192, hidden_size=512, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2, intermediate_size=1408),
+    "K": dict(vocab_size=32768, hidden_size=1024, num_hidden_layers=12, num_attention_heads=16, num_key_value_heads=4, intermediate_size=2816),
     "M": dict(vocab_size=151936, hidden_size=896, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2, intermediate_size=4864),
 }
-BATCHES = {"T": (8, 128), "S": (8, 256), "M": (1, 256)}
+BATCHES = {"T": (8, 128), "S": (8, 256), "K": (1, 256), "M": (1, 256)}
 
 
 def median(times):
