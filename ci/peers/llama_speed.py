@@ -69,15 +69,17 @@ def make(model, kind, folder):
 def mix(model, kind, folder):
     import llama_cpp
 
-    make(model, "F16", folder)
+    # Beside the folder's own file, which is there only once it is what it is taken for.
+    make(model, "F16", folder + "/f16")
+    whole, part = folder + "/f16/model.gguf", folder + "/model.gguf.part"
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
-    whole, part = folder + "/model.gguf", folder + "/model.gguf.part"
     code = llama_cpp.llama_model_quantize(whole.encode(), part.encode(), parameters)
     os.remove(whole)
+    os.rmdir(folder + "/f16")
     if code:
         sys.exit(f"llama_model_quantize gave {code}")
-    os.rename(part, whole)
+    os.rename(part, folder + "/model.gguf")
 
 
 def load(folder):
