@@ -199,33 +199,22 @@ impl IntegerPanels {
 
 impl<L: Lanes> RightBlocks<L> for &IntegerPanels {
     #[inline(always)]
-    fn block<'r, const C: usize>(
-        self,
-        lanes: L,
-        panel: usize,
-        k: usize,
-        len: usize,
-        room: &'r mut [f32],
-    ) -> F32Rows<'r, L>
+    fn block<'r, const C: usize>(self, lanes: L, panel: usize, k: usize, len: usize, room: &'r mut [f32]) -> &'r [f32]
     where
         Self: 'r,
     {
         let out = &mut room.as_chunks_mut::<C>().0[..len];
         self.widen_any(lanes, panel, k, out);
-        F32Rows(&L::vectors(room).as_chunks().0[..len])
+        &room[..len * C]
     }
+
+    #[inline(always)]
+    fn prefetch<const C: usize>(self, _: L, _: usize, _: usize, _: usize) {}
 }
 
 impl<L: Lanes> RightBlocks<L> for Across<&IntegerPanels> {
     #[inline(always)]
-    fn block<'r, const C: usize>(
-        self,
-        lanes: L,
-        panel: usize,
-        k: usize,
-        len: usize,
-        room: &'r mut [f32],
-    ) -> F32Rows<'r, L>
+    fn block<'r, const C: usize>(self, lanes: L, panel: usize, k: usize, len: usize, room: &'r mut [f32]) -> &'r [f32]
     where
         Self: 'r,
     {
@@ -234,10 +223,13 @@ impl<L: Lanes> RightBlocks<L> for Across<&IntegerPanels> {
         let mut values = [[0.0; C]; C];
         for (i, out) in room.chunks_exact_mut(C * C).enumerate().take(len.div_ceil(C)) {
             self.0.widen_any(lanes, k / C + i, from, &mut values[..count]);
-            transpose(lanes, F32Rows::<L>(L::vectors(values.as_flattened()).as_chunks().0), count, out);
+            transpose(lanes, F32Rows::<L>::new(values.as_flattened()), count, out);
         }
-        F32Rows(&L::vectors(room).as_chunks().0[..len])
+        &room[..len * C]
     }
+
+    #[inline(always)]
+    fn prefetch<const C: usize>(self, _: L, _: usize, _: usize, _: usize) {}
 }
 
 impl<L: Lanes> RightSums<L> for &IntegerPanels {

@@ -6,17 +6,22 @@
 
 mod across;
 mod integers;
+mod left;
 mod rows;
 mod run;
 mod storage;
 mod tile;
 
+use std::cell::Cell;
+
 use rayon::prelude::*;
 
+use super::aligned::Aligned;
 use super::fma::Fma;
 use super::level::{Level, Vectorized};
 use super::reduce::LANES;
 use super::spread::worthwhile;
+use left::{Left, pack_shared};
 use run::{CHUNK_ROWS, Part, Task};
 pub use storage::PackedMatrix;
 pub(crate) use tile::tile_strided;
@@ -116,14 +121,6 @@ pub fn weighted_rows(
     level.vectorize(WeightedRows { coefficients, stride_c, rows, stride_r, out });
 }
 
-/// The left side of a product: element (i, k) at `i * stride + k`, or at `k * stride + i` where transposed.
-#[derive(Clone, Copy)]
-struct Left<'a> {
-    values: &'a [f32],
-    stride: usize,
-    transposed: bool,
-}
-
 /// What of a product is computed.
 #[derive(Clone, Copy)]
 enum Needed {
@@ -173,12 +170,19 @@ fn multiply(level: Level, a: Left<'_>, m: usize, needed: Needed, right: Vec<(Rig
     let (depth, across) = (first.depth(), first.across);
     let panels = whole.iter().map(|(b, _)| panel_pairs(*b)).sum();
     let work = m.saturating_mul(panels * level.panel_columns()).saturating_mul(depth);
+    let mut groups = (1, 1);
     if worthwhile(work, PARALLEL_WORK) {
-        let tasks = cut(level, (a, needed), m, whole, grid(m, panels, across, work), panels);
-        tasks.into_par_iter().with_max_len(1).for_each(|task| task.compute(level));
-    } else {
-        cut(level, (a, needed), m, whole, (1, 1), panels).into_iter().for_each(|task| task.compute(level));
+        groups = grid(m, panels, across, work);
     }
+    let mut room = ROOM.take();
+    let packed = (groups.0 == 1 && groups.1 > 1).then(|| pack_shared(level, a, m, depth, &mut room)).flatten();
+    let tasks = cut(level, (a, needed, packed), m, whole, groups, panels);
+    if groups == (1, 1) {
+        tasks.into_iter().for_each(|task| task.compute(level));
+    } else {
+        tasks.into_par_iter().with_max_len(1).for_each(|task| task.compute(level));
+    }
+    ROOM.set(room);
 }
 
 /// Panels of a right side, an even number: integers lie by pairs of panels.
@@ -190,7 +194,7 @@ fn panel_pairs(b: Right<'_>) -> usize {
 /// columns' tasks follow one another, so that a thread stays with its part of the right sides.
 fn cut<'a>(
     level: Level,
-    (a, needed): (Left<'a>, Needed),
+    (a, needed, packed): (Left<'a>, Needed, Option<&'a [f32]>),
     m: usize,
     right: Vec<(Right<'a>, &'a mut [f32])>,
     (row_groups, column_groups): (usize, usize),
@@ -200,7 +204,7 @@ fn cut<'a>(
     let panels_each = panels.div_ceil(column_groups).next_multiple_of(2);
     let (row_groups, column_groups) = (m.div_ceil(rows), panels.div_ceil(panels_each));
     let mut tasks: Vec<Task<'a>> = (0..row_groups * column_groups)
-        .map(|i| Task { a, needed, first_row: i % row_groups * rows, parts: Vec::new() })
+        .map(|i| Task { a, needed, packed, first_row: i % row_groups * rows, parts: Vec::new() })
         .collect();
     let mut start = 0;
     for (b, c) in right {
@@ -233,11 +237,18 @@ fn cut<'a>(
 /// Chooses into how many groups of rows and of columns products of so many multiplications are cut.
 fn grid(m: usize, panels: usize, across: bool, work: usize) -> (usize, usize) {
     let threads = rayon::current_num_threads();
-    let tasks = (work / (PARALLEL_WORK / 2)).clamp(1, if across { threads } else { threads * 2 });
-    // Each chunk of rows transposes what it reads of the right side: then columns are cut first.
-    let row_groups = if across { (m / CHUNK_ROWS).max(tasks / panels) } else { m / TASK_ROWS };
+    // Each chunk of rows widens or transposes what it reads of the right side: where there is one chunk, columns are cut first.
+    let one_chunk = m <= CHUNK_ROWS;
+    let most = if across && !one_chunk { threads } else { threads * 2 };
+    let tasks = (work / (PARALLEL_WORK / 2)).clamp(1, most);
+    let row_groups = if across || one_chunk { (m / CHUNK_ROWS).max(tasks / panels) } else { m / TASK_ROWS };
     let row_groups = row_groups.clamp(1, tasks);
     (row_groups, tasks.div_ceil(row_groups).clamp(1, panels))
+}
+
+thread_local! {
+    /// Where left sides are packed that several tasks read.
+    static ROOM: Cell<Aligned<f32>> = Cell::default();
 }
 
 struct WeightedRows<'a> {

@@ -18,17 +18,12 @@ pub(super) trait Visitor<L: Lanes> {
 
 /// Panels as blocks of f32 values, for many readers.
 pub(super) trait RightBlocks<L: Lanes>: Copy {
-    /// The rows `k..k + len` of one panel of `C` columns, in `room` where they are not kept as f32.
-    fn block<'r, const C: usize>(
-        self,
-        lanes: L,
-        panel: usize,
-        k: usize,
-        len: usize,
-        room: &'r mut [f32],
-    ) -> F32Rows<'r, L>
+    /// The rows `k..k + len` of one panel of `C` columns `[len, C]`, in `room` where they are not kept as f32.
+    fn block<'r, const C: usize>(self, lanes: L, panel: usize, k: usize, len: usize, room: &'r mut [f32]) -> &'r [f32]
     where
         Self: 'r;
+    /// Asks for the rows `k..k + len` of one panel, which need not exist: it is needed once the panel at hand has been passed.
+    fn prefetch<const C: usize>(self, lanes: L, panel: usize, k: usize, len: usize);
 }
 
 /// The rows of all panels, `k` to a panel.
@@ -51,24 +46,20 @@ impl<B> Rows<B> {
 
 impl<L: Lanes> RightBlocks<L> for Rows<F32Rows<'_, L>> {
     #[inline(always)]
-    fn block<'r, const C: usize>(self, _: L, panel: usize, k: usize, len: usize, _: &'r mut [f32]) -> F32Rows<'r, L>
+    fn block<'r, const C: usize>(self, _: L, panel: usize, k: usize, len: usize, _: &'r mut [f32]) -> &'r [f32]
     where
         Self: 'r,
     {
-        self.part(panel, k, len)
+        &self.of.values[(panel * self.k + k) * C..][..len * C]
     }
+
+    #[inline(always)]
+    fn prefetch<const C: usize>(self, _: L, _: usize, _: usize, _: usize) {}
 }
 
 impl<L: Lanes, H: Widen<L>> RightBlocks<L> for Rows<HalfRows<'_, L, H>> {
     #[inline(always)]
-    fn block<'r, const C: usize>(
-        self,
-        lanes: L,
-        panel: usize,
-        k: usize,
-        len: usize,
-        room: &'r mut [f32],
-    ) -> F32Rows<'r, L>
+    fn block<'r, const C: usize>(self, lanes: L, panel: usize, k: usize, len: usize, room: &'r mut [f32]) -> &'r [f32]
     where
         Self: 'r,
     {
@@ -78,7 +69,12 @@ impl<L: Lanes, H: Widen<L>> RightBlocks<L> for Rows<HalfRows<'_, L, H>> {
             lanes.store(low, out);
             lanes.store(high, &mut out[C / 2..]);
         }
-        F32Rows(&L::vectors(room).as_chunks().0[..len])
+        &room[..len * C]
+    }
+
+    #[inline(always)]
+    fn prefetch<const C: usize>(self, lanes: L, panel: usize, k: usize, len: usize) {
+        self.of.prefetch(lanes, panel * self.k + k, len);
     }
 }
 
@@ -135,22 +131,33 @@ pub(super) trait RightRows<L: Lanes>: Copy {
 
 /// Rows of f32 values.
 #[derive(Clone, Copy)]
-pub(super) struct F32Rows<'a, L: Lanes>(pub(super) &'a [[L::Vector; 2]]);
+pub(super) struct F32Rows<'a, L: Lanes> {
+    values: &'a [f32],
+    vectors: &'a [[L::Vector; 2]],
+}
+
+impl<'a, L: Lanes> F32Rows<'a, L> {
+    #[inline(always)]
+    pub(super) fn new(values: &'a [f32]) -> Self {
+        F32Rows { values, vectors: L::vectors(values).as_chunks().0 }
+    }
+}
 
 impl<L: Lanes> RightRows<L> for F32Rows<'_, L> {
     #[inline(always)]
     fn part(self, from: usize, len: usize) -> Self {
-        F32Rows(&self.0[from..][..len])
+        let width = 2 * L::WIDTH;
+        F32Rows { values: &self.values[from * width..][..len * width], vectors: &self.vectors[from..][..len] }
     }
 
     #[inline(always)]
     fn row(self, _: L, row: usize) -> [L::Vector; 2] {
-        self.0[row]
+        self.vectors[row]
     }
 
     #[inline(always)]
     fn prefetch(self, lanes: L, from: usize, len: usize) {
-        prefetch(lanes, self.0, from, len);
+        prefetch(lanes, self.vectors, from, len);
     }
 }
 

@@ -7,9 +7,10 @@
 
 use super::across::Across;
 use super::integers::IntegerPanels;
+use super::left::{Left, Tiles, pack_left};
 use super::rows::{F32Rows, RightBlocks, RightRows, RightSums, Rows, Visitor};
 use super::tile::{Place, tile};
-use super::{BLOCK, Left, Needed, Right};
+use super::{BLOCK, Needed, Right};
 use crate::kernel::aligned::Aligned;
 use crate::kernel::lanes::Lanes;
 use crate::kernel::level::{Level, WithLanes};
@@ -18,6 +19,8 @@ use crate::kernel::level::{Level, WithLanes};
 pub(super) struct Task<'a> {
     pub(super) a: Left<'a>,
     pub(super) needed: Needed,
+    /// The left side as [`super::left::pack_shared`] packed it, where several tasks read all of it.
+    pub(super) packed: Option<&'a [f32]>,
     pub(super) first_row: usize,
     pub(super) parts: Vec<Part<'a>>,
 }
@@ -35,11 +38,9 @@ impl Task<'_> {
         let (rows, depth) = (out.len(), b.depth());
         let few = rows <= FEW_ROWS && self.parts.iter().all(|part| !part.b.across && part.b.matrix.suits_few_rows());
         let mut scratch = SCRATCH.take();
-        let run = Run { task: self, rows, depth, scratch: &mut scratch };
+        let run = Run { task: self, level, rows, depth, scratch: &mut scratch };
         if few {
             level.with_lanes(Few(run));
-        } else if rows.next_multiple_of(level.lower_tile_rows()) < rows.next_multiple_of(level.tile_rows()) {
-            level.with_lower_tile(Many(run));
         } else {
             level.with_lanes(Many(run));
         }
@@ -60,6 +61,7 @@ thread_local! {
 
 struct Run<'a> {
     task: Task<'a>,
+    level: Level,
     rows: usize,
     depth: usize,
     scratch: &'a mut Scratch,
@@ -89,7 +91,7 @@ impl WithLanes for Many<'_> {
 
     #[inline(always)]
     fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) {
-        many::<L, ROWS, COLUMNS>(lanes, self.0);
+        many::<L, COLUMNS>(lanes, self.0);
     }
 }
 
@@ -157,48 +159,34 @@ impl<L: Lanes, const R: usize, const C: usize> Walk<'_, '_, L, R, C> {
 
 /// Multiplies any number of rows, a chunk of them at a time.
 #[inline(always)]
-fn many<L: Lanes, const R: usize, const C: usize>(lanes: L, run: Run<'_>) {
-    let Run { task: Task { a, needed, first_row, mut parts }, rows, depth, scratch } = run;
+fn many<L: Lanes, const C: usize>(lanes: L, run: Run<'_>) {
+    let Run { task: Task { a, needed, packed, first_row, mut parts }, level, rows, depth, scratch } = run;
     let Scratch { left, right } = scratch;
-    let step = rows.div_ceil(rows.div_ceil(CHUNK_ROWS)).next_multiple_of(R);
-    let held = depth.min((LEFT_VALUES / step).next_multiple_of(BLOCK));
-    let (left, room) = (left.at_least(step * held), right.at_least(BLOCK * C));
+    let step = rows.div_ceil(rows.div_ceil(CHUNK_ROWS)).next_multiple_of(level.tile_rows());
+    let held = if packed.is_some() { depth } else { depth.min((LEFT_VALUES / step).next_multiple_of(BLOCK)) };
+    let (left, room) = (left.at_least(if packed.is_some() { 0 } else { step * held }), right.at_least(BLOCK * C));
     for chunk in (0..rows).step_by(step) {
         let end = rows.min(chunk + step);
-        let padded = (end - chunk).next_multiple_of(R);
+        let tiles = Tiles::of(level, first_row + chunk, end - chunk);
         for first_k in (0..depth).step_by(held) {
-            let mut packed = &mut left[..padded * held.min(depth - first_k)];
-            let mut blocks = Vec::with_capacity(held.div_ceil(BLOCK));
-            for k in (first_k..depth.min(first_k + held)).step_by(BLOCK) {
-                let (block, rest) = packed.split_at_mut(padded * BLOCK.min(depth - k));
-                pack_left::<L, R>(lanes, a, first_row + chunk, end - chunk, k, block);
-                blocks.push(&*block);
-                packed = rest;
-            }
+            let depth = held.min(depth - first_k);
+            let packed = packed.unwrap_or_else(|| tiles.pack(a, first_k, &mut left[..tiles.padded() * depth]));
+            let blocks: Vec<&[f32]> = packed.chunks(tiles.padded() * BLOCK).collect();
             for Part { b, first_panel, out } in &mut parts {
                 let (first_panel, across, out) = (*first_panel, b.across, &mut out[chunk..end]);
-                let rows = Packed { needed, first: first_row + chunk, count: padded };
                 let blocks = &blocks;
-                b.matrix.visit(Chunk::<L, R, C> { lanes, rows, blocks, first_k, across, first_panel, out, room });
+                b.matrix.visit(Chunk::<L, C> { lanes, tiles, needed, blocks, first_k, across, first_panel, out, room });
             }
         }
     }
 }
 
-/// Which rows are packed, and what is needed of their products.
-#[derive(Clone, Copy)]
-struct Packed {
-    needed: Needed,
-    first: usize,
-    /// With those that fill up the last tile.
-    count: usize,
-}
-
 /// Packed rows, and where their products with some panels go.
-struct Chunk<'a, 'b, L, const R: usize, const C: usize> {
+struct Chunk<'a, 'b, L, const C: usize> {
     lanes: L,
-    rows: Packed,
-    /// Of each block of k `[rows / R, len, R]`.
+    tiles: Tiles,
+    needed: Needed,
+    /// Packed by [`Tiles::pack`].
     blocks: &'a [&'a [f32]],
     /// Where the first block begins.
     first_k: usize,
@@ -208,7 +196,7 @@ struct Chunk<'a, 'b, L, const R: usize, const C: usize> {
     room: &'a mut [f32],
 }
 
-impl<L: Lanes, const R: usize, const C: usize> Visitor<L> for Chunk<'_, '_, L, R, C> {
+impl<L: Lanes, const C: usize> Visitor<L> for Chunk<'_, '_, L, C> {
     #[inline(always)]
     fn rows<B: RightRows<L>>(self, b: Rows<B>)
     where
@@ -223,21 +211,21 @@ impl<L: Lanes, const R: usize, const C: usize> Visitor<L> for Chunk<'_, '_, L, R
     }
 }
 
-impl<L: Lanes, const R: usize, const C: usize> Chunk<'_, '_, L, R, C> {
+impl<L: Lanes, const C: usize> Chunk<'_, '_, L, C> {
     /// Takes the rows past the panels, a group of them at a time.
     #[inline(always)]
     fn past<B: RightBlocks<L>>(self, b: B) {
-        let Chunk { lanes, rows, blocks, first_k, first_panel, out, room, .. } = self;
+        let Chunk { lanes, tiles, needed, blocks, first_k, first_panel, out, room, .. } = self;
         let panels = out[0].len().div_ceil(C);
         let group = (GROUP_COLUMNS / C).max(1);
         for panel in (0..panels).step_by(group) {
-            for (index, block) in blocks.iter().enumerate() {
-                let len = block.len() / rows.count;
-                let k = first_k + index * BLOCK;
+            for (index, left) in blocks.iter().enumerate() {
+                let (k, len) = (first_k + index * BLOCK, left.len() / tiles.padded());
                 for panel in panel..panels.min(panel + group) {
-                    let b = b.block::<C>(lanes, first_panel + panel, k, len, room);
+                    let right = b.block::<C>(lanes, first_panel + panel, k, len, room);
+                    b.prefetch::<C>(lanes, first_panel + panel + 1, k, len);
                     let at = At { k, panel_column: (first_panel + panel) * C, column: panel * C };
-                    column::<L, R, C>(lanes, rows, block, b, len, out, at);
+                    Column { needed, first_row: tiles.first, left, right, out, at }.past(tiles);
                 }
             }
         }
@@ -255,33 +243,60 @@ struct At {
     column: usize,
 }
 
-/// Takes all packed rows `[rows / R, len, R]` past one block of one panel, as far as they need it.
-#[inline(always)]
-fn column<L: Lanes, const R: usize, const C: usize>(
-    lanes: L,
-    rows: Packed,
-    packed: &[f32],
-    b: F32Rows<'_, L>,
-    len: usize,
-    out: &mut [&mut [f32]],
-    At { k, panel_column, column }: At,
-) {
-    for (group, (a, out)) in packed.chunks_exact(R * len).zip(out.chunks_mut(R)).enumerate() {
-        let row = rows.first + group * R;
-        let from = match rows.needed {
-            Needed::LowerResult if row + R <= panel_column => continue,
-            Needed::UpperLeft => row.clamp(k, k + len) - k,
-            _ => 0,
-        };
-        let (a, b) = (&a.as_chunks::<R>().0[from..], b.part(from, len - from));
-        if out.len() < R || out[0].len() < column + C {
-            let mut sums = [[[0.0f32; C]; 1]; R];
-            tile(lanes, a, [b], &mut sums);
-            settle(&sums, out, column, k == 0);
-        } else if k == 0 {
-            tile(lanes, a, [b], Place::<false> { rows: out, column });
-        } else {
-            tile(lanes, a, [b], Place::<true> { rows: out, column });
+/// Rows, one block of one panel, and where their products go.
+struct Column<'a, 'b> {
+    needed: Needed,
+    first_row: usize,
+    /// `[rows / R, len, R]`.
+    left: &'a [f32],
+    /// `[len, C]`.
+    right: &'a [f32],
+    out: &'a mut [&'b mut [f32]],
+    at: At,
+}
+
+impl Column<'_, '_> {
+    /// Takes the rows past the block: those in high tiles, then those in lower ones.
+    #[inline(always)]
+    fn past(self, tiles: Tiles) {
+        let Column { needed, first_row, left, right, out, at } = self;
+        let (high, low) = left.split_at(tiles.high_values(left.len()));
+        let (out, low_out) = out.split_at_mut(tiles.high);
+        if !out.is_empty() {
+            tiles.level.with_lanes(Column { needed, first_row, left: high, right, out, at });
+        }
+        if !low_out.is_empty() {
+            let first_row = first_row + tiles.high;
+            tiles.level.with_lower_tile(Column { needed, first_row, left: low, right, out: low_out, at });
+        }
+    }
+}
+
+impl WithLanes for Column<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes, const R: usize, const C: usize>(self, lanes: L) {
+        let Column { needed, first_row, left, right, out, at } = self;
+        let len = right.len() / C;
+        let right = F32Rows::<L>::new(right);
+        for (group, (a, out)) in left.chunks_exact(R * len).zip(out.chunks_mut(R)).enumerate() {
+            let row = first_row + group * R;
+            let from = match needed {
+                Needed::LowerResult if row + R <= at.panel_column => continue,
+                Needed::UpperLeft => row.clamp(at.k, at.k + len) - at.k,
+                _ => 0,
+            };
+            let (a, b, column) = (&a.as_chunks::<R>().0[from..], right.part(from, len - from), at.column);
+            if out.len() < R || out[0].len() < column + C {
+                let mut sums = [[[0.0f32; C]; 1]; R];
+                tile(lanes, a, [b], &mut sums);
+                settle(&sums, out, column, at.k == 0);
+            } else if at.k == 0 {
+                tile(lanes, a, [b], Place::<false> { rows: out, column });
+            } else {
+                tile(lanes, a, [b], Place::<true> { rows: out, column });
+            }
         }
     }
 }
@@ -313,68 +328,8 @@ fn settle<const R: usize, const C: usize, const P: usize>(
     }
 }
 
-/// Packs `rows` rows of the left side from `first` on, columns from `k` on, as panels `[depth, R]`; missing rows are zeros.
-#[inline(always)]
-fn pack_left<L: Lanes, const R: usize>(lanes: L, a: Left<'_>, first: usize, rows: usize, k: usize, packed: &mut [f32]) {
-    let depth = packed.len() / (rows.div_ceil(R) * R);
-    for (panel, out) in packed.chunks_exact_mut(R * depth).enumerate() {
-        let row = first + panel * R;
-        let count = R.min(first + rows - row);
-        if a.transposed {
-            let (out, _) = out.as_chunks_mut::<R>();
-            if count < R {
-                out.fill([0.0; R]);
-            }
-            for (out, source) in out.iter_mut().zip(a.values[k * a.stride..].chunks(a.stride)) {
-                // A length the compiler knows is a few moves, not a call.
-                match source[row..].first_chunk::<R>() {
-                    Some(whole) if count == R => *out = *whole,
-                    _ => out[..count].copy_from_slice(&source[row..row + count]),
-                }
-            }
-        } else {
-            interleave::<L, R>(lanes, &a.values[row * a.stride + k..], a.stride, count, out);
-        }
-    }
-}
-
-/// Packs the first `count` rows of `rows`, `stride` apart, as `[depth, R]`; missing rows are zeros.
-#[inline(always)]
-fn interleave<L: Lanes, const R: usize>(lanes: L, rows: &[f32], stride: usize, count: usize, out: &mut [f32]) {
-    let depth = out.len() / R;
-    let whole = depth / L::WIDTH * L::WIDTH;
-    for from in (0..R).step_by(L::WIDTH) {
-        for k in (0..whole).step_by(L::WIDTH) {
-            let mut square = lanes.square(0.0);
-            for (r, row) in square.as_mut().iter_mut().enumerate().take(count.saturating_sub(from)) {
-                *row = lanes.load(&rows[(from + r) * stride + k..]);
-            }
-            // A tile of fewer rows than a vector has lanes: what a vector writes beyond its own place, the next one writes over.
-            for (i, values) in lanes.transpose(square).as_ref().iter().enumerate() {
-                let place = &mut out[(k + i) * R + from..];
-                if place.len() >= L::WIDTH {
-                    lanes.store(*values, place);
-                } else {
-                    let mut last = [0.0; MOST_LANES];
-                    lanes.store(*values, &mut last);
-                    place.copy_from_slice(&last[..place.len()]);
-                }
-            }
-        }
-    }
-    let (rest, _) = out[whole * R..].as_chunks_mut::<R>();
-    rest.fill([0.0; R]);
-    for r in 0..count {
-        for (out, x) in rest.iter_mut().zip(&rows[r * stride + whole..][..depth - whole]) {
-            out[r] = *x;
-        }
-    }
-}
-
 /// Rows up to which panels are walked from end to end.
-const FEW_ROWS: usize = 3;
-/// Most lanes of a vector.
-const MOST_LANES: usize = 16;
+pub(super) const FEW_ROWS: usize = 3;
 /// Rows taken at a time: 384 rows of one block are 384 KiB, within a core's second-level cache. With 192 a panel is fetched from afar
 /// twice as often (measured on one Zen 3 core at 1024 × 896 × 4864: 79 GFLOP/s, against 82).
 pub(super) const CHUNK_ROWS: usize = 384;

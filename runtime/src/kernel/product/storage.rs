@@ -176,7 +176,7 @@ impl PackedMatrix {
     pub(super) fn visit<L: Lanes, V: Visitor<L>>(&self, visitor: V) {
         let k = self.k;
         match &self.panels {
-            Panels::F32(values) => visitor.rows(Rows { of: F32Rows::<L>(L::vectors(values).as_chunks().0), k }),
+            Panels::F32(values) => visitor.rows(Rows { of: F32Rows::<L>::new(values), k }),
             Panels::Half(HalfType::Bf16, words) => visitor.rows(Rows { of: HalfRows::<L, Bf16>::new(words), k }),
             Panels::Half(HalfType::F16, words) => visitor.rows(Rows { of: HalfRows::<L, F16>::new(words), k }),
             Panels::Integers(integers) => visitor.integers(integers),

@@ -1,3 +1,4 @@
+use super::left::Tiles;
 use super::*;
 use crate::kernel::{HalfType, Hardware, IntegerBits, QuantizedRows, SplitMix, f16_bits, reference};
 
@@ -61,6 +62,29 @@ fn product_equals_the_reference_by_bits() {
 fn product_equals_the_reference_when_cut_over_threads() {
     for (m, k, n) in [(1, 1031, 1031), (3, 800, 509), (67, 300, 77), (200, 257, 96), (401, 64, 61), (97, 513, 130)] {
         check(m, k, n);
+    }
+}
+
+#[test]
+fn a_left_side_packed_for_several_tasks_gives_the_bits_of_the_reference() {
+    for (m, k, n) in [(300, 321, 100), (384, 257, 67), (71, 1024, 130)] {
+        for threads in [2, 3, 7] {
+            pool(threads).install(|| check(m, k, n));
+        }
+    }
+}
+
+#[test]
+fn tiles_hold_every_row_and_leave_few_places_empty() {
+    for level in levels() {
+        let (tile, lower) = (level.tile_rows(), level.lower_tile_rows());
+        for rows in 1..200 {
+            let tiles = Tiles::of(level, 0, rows);
+            let padded = tiles.padded();
+            assert!(padded >= rows && padded <= rows.next_multiple_of(tile).min(rows.next_multiple_of(lower)));
+            assert!(tiles.high == rows || tiles.high.is_multiple_of(tile), "lower tiles stand below whole ones");
+            assert!(rows < 4 * tile || tiles.high * 2 > rows, "{rows} rows: {} in high tiles", tiles.high);
+        }
     }
 }
 
