@@ -1,10 +1,12 @@
 //! `kolm corpus check`, `kolm corpus scan` and `kolm corpus deidentify`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::environment::Environment;
+use super::progress::Progress;
 use super::{Exit, arguments};
 use crate::corpus;
 use crate::corpus::identifiers::{Kind, Located, Replacement, ScanReport, deidentify_file, scan_files};
@@ -50,7 +52,8 @@ struct Checked<'a> {
 pub(super) fn check(arguments: &arguments::Check, environment: &Environment) -> Result<Exit, CompileError> {
     let job = Job::read(&arguments.job)?;
     let (checked, tokens) = if arguments.tokens {
-        let (checked, tokens) = count_tokens(&job, &arguments.corpus, environment)?;
+        let mut progress = Progress::new(!std::io::stderr().is_terminal());
+        let (checked, tokens) = count_tokens(&job, &arguments.corpus, environment, &mut progress)?;
         (checked, Some(tokens))
     } else {
         (corpus::check(&corpus::Request::from_job(&job, &arguments.corpus))?, None)

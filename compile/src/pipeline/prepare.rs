@@ -91,14 +91,7 @@ pub fn prepare<'a>(inputs: &'a Inputs, level: Level, progress: &mut Progress) ->
     let recalled = match &encoder {
         None => None,
         Some((_, encoder, tokenizer)) => {
-            let total = corpus.train.len() as u64;
-            progress.stage("recall", &format!("embedding {total} passages with {} values each", encoder.hidden_size()));
-            progress.start(total);
-            let k = usize::try_from(job.recall.k).unwrap_or(usize::MAX);
-            let recall = Recall::build(level, encoder, tokenizer, &corpus.train, (k, &job.recall), |done| {
-                progress.advance(done as u64, total, "passages")
-            })?;
-            progress.finish();
+            let recall = Recall::build(level, encoder, tokenizer, &corpus.train, &job.recall, progress)?;
             let hits = recall.of_eval_rows(encoder, tokenizer, &corpus.eval)?;
             Some((recall, hits))
         }

@@ -8,6 +8,7 @@ use kolm_runtime::model::{Encoder, TextTokenizer};
 use kolm_runtime::recall::{Hit, Passage, RecallError, RecallIndex, Vectors, limits};
 
 use super::error::CompileError;
+use crate::cli::progress::Progress;
 use crate::corpus::{Row, near_duplicate};
 use crate::job::RecallSection;
 
@@ -30,10 +31,11 @@ impl Recall {
         encoder: &Encoder,
         tokenizer: &TextTokenizer,
         rows: &[Row],
-        (k, section): (usize, &RecallSection),
-        mut progress: impl FnMut(usize),
+        section: &RecallSection,
+        progress: &mut Progress,
     ) -> Result<Recall, CompileError> {
-        let lists = section.lists_for(rows.len() as u64).map(|lists| usize::try_from(lists).unwrap_or(usize::MAX));
+        let total = rows.len() as u64;
+        let lists = section.lists_for(total).map(|lists| usize::try_from(lists).unwrap_or(usize::MAX));
         if let Some(found) = lists.filter(|lists| *lists > rows.len()) {
             return Err(CompileError::Value {
                 what: "[recall] lists",
@@ -46,20 +48,24 @@ impl Recall {
         let passages_len_bytes = rows.iter().map(|row| row.id.len() + row.prompt.len() + row.completion.len()).sum();
         let most = usize::try_from(Member::RecallPassages.len_max_bytes()).unwrap_or(usize::MAX);
         refuse_above(RecallIndex::PASSAGES, passages_len_bytes, most)?;
+        progress.stage("recall", &format!("embedding {total} passages with {} values each", encoder.hidden_size()));
+        progress.start(total);
         let mut vectors = Vectors::new(section.vectors, encoder.hidden_size());
         for (chunk, some) in rows.chunks(CHUNK_ROWS).enumerate() {
             vectors.extend(level, &embed(encoder, tokenizer, some)?)?;
-            progress(chunk * CHUNK_ROWS + some.len());
+            progress.advance((chunk * CHUNK_ROWS + some.len()) as u64, total, "passages");
         }
+        progress.finish();
         let passages = rows
             .iter()
             .map(|row| Passage { id: row.id.clone(), text: row.prompt.clone(), answer: row.completion.clone() })
             .collect();
         let mut index = RecallIndex::of_vectors(level, vectors, passages)?;
         if let Some(lists) = lists {
+            progress.stage("recall", &format!("sharing {total} passages among {lists} lists"));
             index = index.with_lists(level, lists)?;
         }
-        Ok(Recall { index, level, k })
+        Ok(Recall { index, level, k: usize::try_from(section.k).unwrap_or(usize::MAX) })
     }
 
     /// Bytes of vectors and passages.

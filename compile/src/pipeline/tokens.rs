@@ -9,6 +9,7 @@ use super::prepare::template;
 use super::prompt::{Prompter, Rendered};
 use super::{CompileError, Models};
 use crate::cli::environment::Environment;
+use crate::cli::progress::Progress;
 use crate::corpus::{self, Checked, Role};
 use crate::job::{Job, RecallUse};
 
@@ -80,13 +81,14 @@ pub fn count_tokens(
     job: &Job,
     files: &[PathBuf],
     environment: &Environment,
+    progress: &mut Progress,
 ) -> Result<(Checked, Tokens), CompileError> {
     let models = Models::of(job, environment);
     let base = models.locate(&job.base.model, job.base.revision.as_deref(), &models.folder)?;
     let (config, tokenizer, end_token) = load_text_side(&base)?;
     let (template, _) = template(job, &base)?;
     let mut tokens = Tokens { without_recalled_passages: job.recall.usage == RecallUse::Context, ..Tokens::default() };
-    let mut limit = 0;
+    let (mut limit, mut counted) = (0, 0_u64);
     let checked = corpus::check_rows(
         &corpus::Request::from_job(job, files),
         |labels| {
@@ -95,9 +97,15 @@ pub fn count_tokens(
             Ok::<_, CompileError>(prompter)
         },
         |prompter, row| Ok(prompter.render(&row.to_row(), &[])?.as_ref().map(Size::of)),
-        |role, size| match role {
-            Role::Train => tokens.train.add(size),
-            Role::Eval => tokens.eval.add(size),
+        |role, size| {
+            counted += 1;
+            if counted.is_multiple_of(SHOWN_ROWS) {
+                progress.stage("tokens", &format!("{counted} rows counted"));
+            }
+            match role {
+                Role::Train => tokens.train.add(size),
+                Role::Eval => tokens.eval.add(size),
+            }
         },
     )?;
     for (split, counted) in [("training", &tokens.train), ("eval", &tokens.eval)] {
@@ -108,6 +116,9 @@ pub fn count_tokens(
     }
     Ok((checked, Tokens { limit, ..tokens }))
 }
+
+/// Rows counted between two lines of progress: a few seconds.
+const SHOWN_ROWS: u64 = 250_000;
 
 #[cfg(test)]
 mod tests {
@@ -145,13 +156,16 @@ mod tests {
             assert_eq!((beyond > 0, kept > 0), (limit < 35, true), "{expected:?}");
             for threads in [1, 3] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-                let (checked, found) =
-                    pool.install(|| count_tokens(&job, &[], &environment)).expect("a corpus that can be counted");
+                let (checked, found) = pool
+                    .install(|| count_tokens(&job, &[], &environment, &mut Progress::new(true)))
+                    .expect("a corpus that can be counted");
                 assert_eq!((found, checked.train), (expected, rows.train.len() as u64), "{threads} threads");
             }
         }
         (job.train.max_length, job.corpus.overlong) = (28, Overlong::Error);
-        let refused = count_tokens(&job, &[], &environment).map(|_| ()).expect_err("a row that is too long");
+        let refused = count_tokens(&job, &[], &environment, &mut Progress::new(true))
+            .map(|_| ())
+            .expect_err("a row that is too long");
         assert!(matches!(refused, CompileError::Overlong { limit: 28, .. }), "{refused}");
     }
 }

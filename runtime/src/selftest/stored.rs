@@ -1,7 +1,9 @@
 //! Vectors over weights as they are stored.
 
 use super::vectors::Parts;
-use crate::kernel::{HalfType, IntegerBits, PackedMatrix, QuantizedRows, f16_bits, product, product_by_transpose};
+use crate::kernel::{
+    BLOCK, HalfType, IntegerBits, PackedMatrix, QuantizedRows, f16_bits, product, product_by_transpose,
+};
 
 /// Stores `w` as the vector's form says, and takes the values it means and both passes over it.
 pub(super) fn products(p: &mut Parts) -> Result<(), String> {
@@ -22,7 +24,7 @@ pub(super) fn products(p: &mut Parts) -> Result<(), String> {
         None => PackedMatrix::frozen_from_columns(p.level, &falling_f16(&w, k), n, k),
         Some(bits) => {
             let group = p.size("group")?;
-            if group < 4 || !group.is_power_of_two() || !k.is_multiple_of(group) {
+            if !(4..=BLOCK).contains(&group) || !group.is_power_of_two() || !k.is_multiple_of(group) {
                 return Err(format!("groups of {group} in {k}"));
             }
             let mut rows = QuantizedRows::quantize(&w, n, k, bits, group);
