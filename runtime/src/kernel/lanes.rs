@@ -6,6 +6,7 @@ mod instructions;
 
 use super::fma::{Fma, Hardware, Software};
 use super::half::f16_value;
+use instructions::HIGH_NIBBLE;
 pub(crate) use instructions::Instructions;
 
 /// Vectors of `WIDTH` lanes.
@@ -22,6 +23,9 @@ pub(crate) trait Lanes: Copy {
     type Fma: Fma;
     /// Lanes of one vector.
     const WIDTH: usize;
+    /// Whether the inner loop of a product asks for the memory that it will read next, a little with each step: a core that takes 128 bytes
+    /// in twelve cycles waits for what is farther than its second-level cache. Elsewhere that is not worth two loads a step.
+    const ASKS_AHEAD: bool;
 
     fn splat(self, value: f32) -> Self::Vector;
     /// Loads the first `WIDTH` values.
@@ -73,6 +77,7 @@ impl Lanes for SoftwareLanes {
     type Square = [[f32; 8]; 8];
     type Fma = Software;
     const WIDTH: usize = 8;
+    const ASKS_AHEAD: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> [f32; 8] {
@@ -181,8 +186,6 @@ impl Lanes for SoftwareLanes {
     fn prefetch(self, _: *const u32) {}
 }
 
-const HIGH_NIBBLE: u32 = 0xf000_0000;
-
 /// The vectors of a `pulp` instruction set that has a fused multiply-add.
 #[derive(Clone, Copy)]
 pub(crate) struct VectorLanes<S>(pub(crate) S);
@@ -211,6 +214,7 @@ impl<S: Instructions> Lanes for VectorLanes<S> {
     type Square = S::Square;
     type Fma = Hardware;
     const WIDTH: usize = S::F32_LANES;
+    const ASKS_AHEAD: bool = S::F32_LANES == 16;
 
     #[inline(always)]
     fn splat(self, value: f32) -> S::f32s {
@@ -279,18 +283,12 @@ impl<S: Instructions> Lanes for VectorLanes<S> {
 
     #[inline(always)]
     fn large_nibble(self, words: S::u32s, at: u32) -> S::f32s {
-        let high = if at == 7 { words } else { self.0.wrapping_dyn_shl_u32s(words, self.0.splat_u32s(28 - 4 * at)) };
-        self.0.convert(self.0.and_u32s(high, self.0.splat_u32s(HIGH_NIBBLE)))
+        self.0.large_nibble(words, at)
     }
 
     #[inline(always)]
     fn large_unsigned_nibble(self, words: S::u32s, at: u32) -> S::f32s {
-        let moved = match at {
-            0..6 => self.0.wrapping_dyn_shl_u32s(words, self.0.splat_u32s(24 - 4 * at)),
-            6 => words,
-            _ => self.0.wrapping_dyn_shr_u32s(words, self.0.splat_u32s(4 * at - 24)),
-        };
-        self.0.convert(self.0.and_u32s(moved, self.0.splat_u32s(0x0f00_0000)))
+        self.0.large_unsigned_nibble(words, at)
     }
 
     #[inline(always)]

@@ -23,7 +23,28 @@ pub(crate) trait Instructions: Simd {
     fn transpose(self, rows: Self::Square) -> Self::Square;
     /// Asks for a cache line.
     fn prefetch(self, at: *const u32);
+
+    /// Takes the signed four bits from bit `4 at` of each word on, times 2²⁸.
+    #[inline(always)]
+    fn large_nibble(self, words: Self::u32s, at: u32) -> Self::f32s {
+        let high = if at == 7 { words } else { self.wrapping_dyn_shl_u32s(words, self.splat_u32s(28 - 4 * at)) };
+        self.convert(self.and_u32s(high, self.splat_u32s(HIGH_NIBBLE)))
+    }
+
+    /// Takes the four bits from bit `4 at` of each word on, 0 to 15, times 2²⁴.
+    #[inline(always)]
+    fn large_unsigned_nibble(self, words: Self::u32s, at: u32) -> Self::f32s {
+        let moved = match at {
+            0..6 => self.wrapping_dyn_shl_u32s(words, self.splat_u32s(24 - 4 * at)),
+            6 => words,
+            _ => self.wrapping_dyn_shr_u32s(words, self.splat_u32s(4 * at - 24)),
+        };
+        self.convert(self.and_u32s(moved, self.splat_u32s(0x0f00_0000)))
+    }
 }
+
+/// The highest four bits of a word.
+pub(super) const HIGH_NIBBLE: u32 = 0xf000_0000;
 
 #[cfg(target_arch = "x86_64")]
 impl Instructions for pulp::x86::V3 {
@@ -104,6 +125,16 @@ impl Instructions for pulp::x86::V4 {
     }
 
     #[inline(always)]
+    fn large_nibble(self, words: Self::u32s, at: u32) -> Self::f32s {
+        looked_up(self, &SIGNED_NIBBLES, words, at)
+    }
+
+    #[inline(always)]
+    fn large_unsigned_nibble(self, words: Self::u32s, at: u32) -> Self::f32s {
+        looked_up(self, &NIBBLES, words, at)
+    }
+
+    #[inline(always)]
     fn square(self, value: f32) -> Self::Square {
         [self.splat_f32s(value); 16]
     }
@@ -143,6 +174,34 @@ impl Instructions for pulp::x86::V4 {
     fn prefetch(self, at: *const u32) {
         self.sse._mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
     }
+}
+
+/// What the four bits from bit `4 at` of each word on stand for: one lookup, where converting takes a mask and a conversion.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn looked_up(simd: pulp::x86::V4, table: &[f32; 16], words: pulp::u32x16, at: u32) -> pulp::f32x16 {
+    // The lookup sees no bit above these four.
+    let index = if at == 0 { words } else { simd.wrapping_dyn_shr_u32s(words, simd.splat_u32s(4 * at)) };
+    pulp::cast(simd.avx512f._mm512_permutexvar_ps(pulp::cast(index), pulp::cast(*table)))
+}
+
+/// The numbers of four bits times 2²⁴.
+#[cfg(target_arch = "x86_64")]
+const NIBBLES: [f32; 16] = nibbles(16, (1 << 24) as f32);
+/// The signed numbers of four bits times 2²⁸.
+#[cfg(target_arch = "x86_64")]
+const SIGNED_NIBBLES: [f32; 16] = nibbles(8, (1 << 28) as f32);
+
+/// The numbers of four bits, those from `negative` on less 16, times `larger`.
+#[cfg(target_arch = "x86_64")]
+const fn nibbles(negative: usize, larger: f32) -> [f32; 16] {
+    let mut table = [0.0; 16];
+    let mut q = 0;
+    while q < 16 {
+        table[q] = if q < negative { q as f32 } else { q as f32 - 16.0 } * larger;
+        q += 1;
+    }
+    table
 }
 
 #[cfg(target_arch = "aarch64")]

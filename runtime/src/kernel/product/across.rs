@@ -1,6 +1,7 @@
 //! The transpose of packed panels, made in registers as blocks of it are used: the backward pass reads what the forward pass packed.
 
 use super::rows::{RightBlocks, RightRows, Rows};
+use super::tile::Ahead;
 use crate::kernel::lanes::Lanes;
 
 /// The transpose of panels: each of its panels has `C` of their rows as its columns.
@@ -26,6 +27,11 @@ impl<L: Lanes, B: RightRows<L>> RightBlocks<L> for Across<Rows<B>> {
         for i in 0..len.div_ceil(C) {
             self.0.of.prefetch(lanes, (k / C + i) * self.0.k + panel * C, C);
         }
+    }
+
+    #[inline(always)]
+    fn ahead<const C: usize>(self, _: usize, _: usize) -> Option<Ahead> {
+        None
     }
 }
 

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::BLOCK;
 use super::across::{Across, transpose};
 use super::rows::{F32Rows, RightBlocks, RightSums};
-use super::tile::{Sink, land};
+use super::tile::{Ahead, Sink, land};
 use crate::kernel::aligned::Aligned;
 use crate::kernel::fma::{Fma, Software};
 use crate::kernel::lanes::Lanes;
@@ -210,6 +210,15 @@ impl<L: Lanes> RightBlocks<L> for &IntegerPanels {
 
     #[inline(always)]
     fn prefetch<const C: usize>(self, _: L, _: usize, _: usize, _: usize) {}
+
+    #[inline(always)]
+    fn ahead<const C: usize>(self, panel: usize, k: usize) -> Option<Ahead> {
+        let unit = head_words(self.minima, C) + pair_words(self.bits, C, self.group);
+        let at = (panel / 2 * (self.k / self.group) + k / self.group) * unit;
+        let ahead = Ahead { at: self.words.as_ptr().wrapping_add(at), words: unit.div_ceil(self.group) };
+        // Both panels of a pair are read with the first of them.
+        panel.is_multiple_of(2).then_some(ahead)
+    }
 }
 
 impl<L: Lanes> RightBlocks<L> for Across<&IntegerPanels> {
@@ -230,6 +239,11 @@ impl<L: Lanes> RightBlocks<L> for Across<&IntegerPanels> {
 
     #[inline(always)]
     fn prefetch<const C: usize>(self, _: L, _: usize, _: usize, _: usize) {}
+
+    #[inline(always)]
+    fn ahead<const C: usize>(self, _: usize, _: usize) -> Option<Ahead> {
+        None
+    }
 }
 
 impl<L: Lanes> RightSums<L> for &IntegerPanels {

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::integers::IntegerPanels;
-use super::tile::{Sink, tile};
+use super::tile::{Ahead, Sink, tile};
 use crate::kernel::lanes::Lanes;
 
 /// What is done with panels, whatever their form.
@@ -24,6 +24,8 @@ pub(super) trait RightBlocks<L: Lanes>: Copy {
         Self: 'r;
     /// Asks for the rows `k..k + len` of one panel, which need not exist: it is needed once the panel at hand has been passed.
     fn prefetch<const C: usize>(self, lanes: L, panel: usize, k: usize, len: usize);
+    /// Where the rows of one panel, which need not exist, lie from `k` on, if one after another and not yet read by the panel before.
+    fn ahead<const C: usize>(self, panel: usize, k: usize) -> Option<Ahead>;
 }
 
 /// The rows of all panels, `k` to a panel.
@@ -55,6 +57,11 @@ impl<L: Lanes> RightBlocks<L> for Rows<F32Rows<'_, L>> {
 
     #[inline(always)]
     fn prefetch<const C: usize>(self, _: L, _: usize, _: usize, _: usize) {}
+
+    #[inline(always)]
+    fn ahead<const C: usize>(self, panel: usize, k: usize) -> Option<Ahead> {
+        Some(Ahead { at: self.of.values.as_ptr().wrapping_add((panel * self.k + k) * C).cast(), words: C })
+    }
 }
 
 impl<L: Lanes, H: Widen<L>> RightBlocks<L> for Rows<HalfRows<'_, L, H>> {
@@ -75,6 +82,11 @@ impl<L: Lanes, H: Widen<L>> RightBlocks<L> for Rows<HalfRows<'_, L, H>> {
     #[inline(always)]
     fn prefetch<const C: usize>(self, lanes: L, panel: usize, k: usize, len: usize) {
         self.of.prefetch(lanes, panel * self.k + k, len);
+    }
+
+    #[inline(always)]
+    fn ahead<const C: usize>(self, panel: usize, k: usize) -> Option<Ahead> {
+        Some(Ahead { at: self.of.0.as_ptr().wrapping_add(panel * self.k + k).cast(), words: C / 2 })
     }
 }
 
@@ -105,7 +117,7 @@ impl<L: Lanes, B: RightRows<L>> RightSums<L> for Rows<B> {
         for (p, part) in parts.iter_mut().enumerate().skip(1) {
             *part = self.part(panel + p, k, a.len());
         }
-        tile(lanes, a, parts, sink);
+        tile(lanes, a, parts, Ahead::nothing(a.as_flattened()), sink);
     }
 }
 

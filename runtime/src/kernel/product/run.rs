@@ -1,7 +1,8 @@
 //! One thread's part of a product: which rows, panels and blocks of k are at hand when, so that what is read again lies near.
 //!
-//! Rows of C are taken in chunks and its columns in groups of panels, so that the part of C that all blocks of k add to stays in the
-//! second-level cache; within, one block of one panel stays in the first-level cache while every row of the chunk passes it. Few rows
+//! Rows of C are taken in chunks and its columns in groups of panels. What the blocks of k add up to lies in memory of its own meanwhile,
+//! tile after tile within the second-level cache: in C, whose rows are far apart, every row would be a page and two places compete for
+//! one line. Within, one block of one panel stays in the first-level cache while every row of the chunk passes it. Few rows
 //! (decoding) walk each panel from end to end instead, several panels side by side, as memory gives them. The order of work never
 //! shows: each output adds its blocks in ascending order.
 
@@ -9,7 +10,7 @@ use super::across::Across;
 use super::integers::IntegerPanels;
 use super::left::{Left, Tiles, pack_left};
 use super::rows::{F32Rows, RightBlocks, RightRows, RightSums, Rows, Visitor};
-use super::tile::{Place, tile};
+use super::tile::{Ahead, Place, Sums, ask_for, tile};
 use super::{BLOCK, Needed, Right};
 use crate::kernel::aligned::Aligned;
 use crate::kernel::lanes::Lanes;
@@ -53,6 +54,7 @@ impl Task<'_> {
 struct Scratch {
     left: Aligned<f32>,
     right: Aligned<f32>,
+    sums: Aligned<f32>,
 }
 
 thread_local! {
@@ -161,10 +163,11 @@ impl<L: Lanes, const R: usize, const C: usize> Walk<'_, '_, L, R, C> {
 #[inline(always)]
 fn many<L: Lanes, const C: usize>(lanes: L, run: Run<'_>) {
     let Run { task: Task { a, needed, packed, first_row, mut parts }, level, rows, depth, scratch } = run;
-    let Scratch { left, right } = scratch;
+    let Scratch { left, right, sums } = scratch;
     let step = rows.div_ceil(rows.div_ceil(CHUNK_ROWS)).next_multiple_of(level.tile_rows());
     let held = if packed.is_some() { depth } else { depth.min((LEFT_VALUES / step).next_multiple_of(BLOCK)) };
     let (left, room) = (left.at_least(if packed.is_some() { 0 } else { step * held }), right.at_least(BLOCK * C));
+    let sums = sums.at_least((step + level.tile_rows()) * GROUP_COLUMNS);
     for chunk in (0..rows).step_by(step) {
         let end = rows.min(chunk + step);
         let tiles = Tiles::of(level, first_row + chunk, end - chunk);
@@ -175,7 +178,18 @@ fn many<L: Lanes, const C: usize>(lanes: L, run: Run<'_>) {
             for Part { b, first_panel, out } in &mut parts {
                 let (first_panel, across, out) = (*first_panel, b.across, &mut out[chunk..end]);
                 let blocks = &blocks;
-                b.matrix.visit(Chunk::<L, C> { lanes, tiles, needed, blocks, first_k, across, first_panel, out, room });
+                b.matrix.visit(Chunk::<L, C> {
+                    lanes,
+                    tiles,
+                    needed,
+                    blocks,
+                    first_k,
+                    across,
+                    first_panel,
+                    out,
+                    room,
+                    sums,
+                });
             }
         }
     }
@@ -194,6 +208,8 @@ struct Chunk<'a, 'b, L, const C: usize> {
     first_panel: usize,
     out: &'a mut [&'b mut [f32]],
     room: &'a mut [f32],
+    /// For the sums of a group of panels, `[rows, C]` each.
+    sums: &'a mut [f32],
 }
 
 impl<L: Lanes, const C: usize> Visitor<L> for Chunk<'_, '_, L, C> {
@@ -215,20 +231,47 @@ impl<L: Lanes, const C: usize> Chunk<'_, '_, L, C> {
     /// Takes the rows past the panels, a group of them at a time.
     #[inline(always)]
     fn past<B: RightBlocks<L>>(self, b: B) {
-        let Chunk { lanes, tiles, needed, blocks, first_k, first_panel, out, room, .. } = self;
+        let Chunk { lanes, tiles, needed, blocks, first_k, first_panel, out, room, sums, .. } = self;
         let panels = out[0].len().div_ceil(C);
         let group = (GROUP_COLUMNS / C).max(1);
+        let (sums, _) = sums.as_chunks_mut::<C>();
         for panel in (0..panels).step_by(group) {
+            let group = panel..panels.min(panel + group);
+            if first_k > 0 {
+                for (panel, sums) in group.clone().zip(sums.chunks_exact_mut(tiles.padded())) {
+                    resume(out, panel * C, sums);
+                }
+            }
             for (index, left) in blocks.iter().enumerate() {
                 let (k, len) = (first_k + index * BLOCK, left.len() / tiles.padded());
-                for panel in panel..panels.min(panel + group) {
+                let last = index + 1 == blocks.len();
+                for (panel, sums) in group.clone().zip(sums.chunks_exact_mut(tiles.padded())) {
                     let right = b.block::<C>(lanes, first_panel + panel, k, len, room);
-                    b.prefetch::<C>(lanes, first_panel + panel + 1, k, len);
-                    let at = At { k, panel_column: (first_panel + panel) * C, column: panel * C };
-                    Column { needed, first_row: tiles.first, left, right, out, at }.past(tiles);
+                    let (next, next_k) = match panel + 1 {
+                        next if next < group.end => (next, k),
+                        next if last => (next, first_k),
+                        _ => (group.start, k + BLOCK),
+                    };
+                    let mut ahead = Ahead::nothing(left);
+                    match b.ahead::<C>(first_panel + next, next_k) {
+                        Some(next) if L::ASKS_AHEAD => ahead = next,
+                        _ => b.prefetch::<C>(lanes, first_panel + panel + 1, k, len),
+                    }
+                    let (panel_column, column) = ((first_panel + panel) * C, panel * C);
+                    let at = At { k, panel_column, column, first: k == 0, last };
+                    Column { needed, first_row: tiles.first, left, right, ahead, sums, out, at }.past(tiles);
                 }
             }
         }
+    }
+}
+
+/// Takes the columns of C from one on as the sums of the blocks before.
+fn resume<const C: usize>(out: &[&mut [f32]], column: usize, sums: &mut [[f32; C]]) {
+    for (out, sums) in out.iter().zip(sums) {
+        let out = &out[column..];
+        let count = out.len().min(C);
+        sums[..count].copy_from_slice(&out[..count]);
     }
 }
 
@@ -241,46 +284,66 @@ struct At {
     panel_column: usize,
     /// The same, in the task's part of C.
     column: usize,
+    /// Whether no block stands before it.
+    first: bool,
+    /// Whether C takes the sums after it.
+    last: bool,
 }
 
 /// Rows, one block of one panel, and where their products go.
-struct Column<'a, 'b> {
+struct Column<'a, 'b, const W: usize> {
     needed: Needed,
     first_row: usize,
     /// `[rows / R, len, R]`.
     left: &'a [f32],
     /// `[len, C]`.
     right: &'a [f32],
+    /// The block that comes next, as far as it can be asked for bit by bit.
+    ahead: Ahead,
+    /// `[rows, C]`, what the blocks before add up to.
+    sums: &'a mut [[f32; W]],
     out: &'a mut [&'b mut [f32]],
     at: At,
 }
 
-impl Column<'_, '_> {
+impl<const W: usize> Column<'_, '_, W> {
     /// Takes the rows past the block: those in high tiles, then those in lower ones.
     #[inline(always)]
     fn past(self, tiles: Tiles) {
-        let Column { needed, first_row, left, right, out, at } = self;
+        let Column { needed, first_row, left, right, ahead, sums, out, at } = self;
         let (high, low) = left.split_at(tiles.high_values(left.len()));
+        let (sums, low_sums) = sums.split_at_mut(tiles.high_values(sums.len()));
         let (out, low_out) = out.split_at_mut(tiles.high);
         if !out.is_empty() {
-            tiles.level.with_lanes(Column { needed, first_row, left: high, right, out, at });
+            tiles.level.with_lanes(Column { needed, first_row, left: high, right, ahead, sums, out, at });
         }
         if !low_out.is_empty() {
             let first_row = first_row + tiles.high;
-            tiles.level.with_lower_tile(Column { needed, first_row, left: low, right, out: low_out, at });
+            tiles.level.with_lower_tile(Column {
+                needed,
+                first_row,
+                left: low,
+                right,
+                ahead,
+                sums: low_sums,
+                out: low_out,
+                at,
+            });
         }
     }
 }
 
-impl WithLanes for Column<'_, '_> {
+impl<const W: usize> WithLanes for Column<'_, '_, W> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes, const R: usize, const C: usize>(self, lanes: L) {
-        let Column { needed, first_row, left, right, out, at } = self;
+        let Column { needed, first_row, left, right, ahead, sums, out, at } = self;
         let len = right.len() / C;
         let right = F32Rows::<L>::new(right);
-        for (group, (a, out)) in left.chunks_exact(R * len).zip(out.chunks_mut(R)).enumerate() {
+        let tiles = out.len().div_ceil(R);
+        let rows = left.chunks_exact(R * len).zip(sums.chunks_exact_mut(R)).zip(out.chunks_mut(R));
+        for (group, ((a, sums), out)) in rows.enumerate() {
             let row = first_row + group * R;
             let from = match needed {
                 Needed::LowerResult if row + R <= at.panel_column => continue,
@@ -288,14 +351,37 @@ impl WithLanes for Column<'_, '_> {
                 _ => 0,
             };
             let (a, b, column) = (&a.as_chunks::<R>().0[from..], right.part(from, len - from), at.column);
-            if out.len() < R || out[0].len() < column + C {
-                let mut sums = [[[0.0f32; C]; 1]; R];
-                tile(lanes, a, [b], &mut sums);
-                settle(&sums, out, column, at.k == 0);
-            } else if at.k == 0 {
-                tile(lanes, a, [b], Place::<false> { rows: out, column });
-            } else {
-                tile(lanes, a, [b], Place::<true> { rows: out, column });
+            let (ahead, whole) = (ahead.part(group, tiles, len), out[0].len() >= column + C);
+            if L::ASKS_AHEAD && at.last && whole {
+                for out in out.iter() {
+                    ask_for(lanes, &out[column..column + C]);
+                }
+            }
+            match (at.first, at.last) {
+                (true, true) if whole && out.len() == R => {
+                    tile(lanes, a, [b], ahead, Place { rows: out, column });
+                    continue;
+                }
+                (true, _) => tile(lanes, a, [b], ahead, Sums::<W, false>(sums)),
+                (false, _) => tile(lanes, a, [b], ahead, Sums::<W, true>(sums)),
+            }
+            if at.last {
+                finish::<L, W>(lanes, sums, out, column);
+            }
+        }
+    }
+}
+
+/// Puts sums where they belong in C, whose rows may end before them.
+#[inline(always)]
+fn finish<L: Lanes, const C: usize>(lanes: L, sums: &[[f32; C]], out: &mut [&mut [f32]], column: usize) {
+    for (sums, out) in sums.iter().zip(out) {
+        let out = &mut out[column..];
+        if out.len() < C {
+            out.copy_from_slice(&sums[..out.len()]);
+        } else {
+            for at in [0, L::WIDTH] {
+                lanes.store(lanes.load(&sums[at..]), &mut out[at..]);
             }
         }
     }

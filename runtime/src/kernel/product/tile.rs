@@ -1,6 +1,7 @@
 //! The inner loop: a tile of sums held in registers, one step of k after another, and put where they belong once per block of k.
 
 use super::rows::RightRows;
+use super::run::FEW_ROWS;
 use crate::kernel::lanes::Lanes;
 
 /// Where the sums of a tile go: `R` rows of `P` panels.
@@ -12,17 +13,29 @@ pub(super) trait Sink {
 }
 
 /// Rows of C from one column on, which the panels fill.
-pub(super) struct Place<'a, 'b, const ADDS: bool> {
+pub(super) struct Place<'a, 'b> {
     pub(super) rows: &'a mut [&'b mut [f32]],
     pub(super) column: usize,
 }
 
-impl<const ADD: bool> Sink for Place<'_, '_, ADD> {
-    const ADDS: bool = ADD;
+impl Sink for Place<'_, '_> {
+    const ADDS: bool = false;
 
     #[inline(always)]
     fn row(&mut self, row: usize) -> &mut [f32] {
         &mut self.rows[row][self.column..]
+    }
+}
+
+/// Sums `[R, C]` of the blocks before, added to where `ADD`.
+pub(super) struct Sums<'a, const C: usize, const ADD: bool>(pub(super) &'a mut [[f32; C]]);
+
+impl<const C: usize, const ADD: bool> Sink for Sums<'_, C, ADD> {
+    const ADDS: bool = ADD;
+
+    #[inline(always)]
+    fn row(&mut self, row: usize) -> &mut [f32] {
+        &mut self.0[row]
     }
 }
 
@@ -34,6 +47,37 @@ impl<const C: usize, const P: usize, const R: usize> Sink for &mut [[[f32; C]; P
     fn row(&mut self, row: usize) -> &mut [f32] {
         self[row].as_flattened_mut()
     }
+}
+
+/// Memory that a tile asks for while it is computed: the cache line at `at`, then one `words` further with each step of k.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    pub(super) at: *const u32,
+    pub(super) words: usize,
+}
+
+impl Ahead {
+    /// Asks for nothing that is not at hand.
+    #[inline(always)]
+    pub(super) fn nothing(at_hand: &[f32]) -> Ahead {
+        Ahead { at: at_hand.as_ptr().cast(), words: 0 }
+    }
+
+    /// The part that the tile `index` of `tiles` asks for, each of them taking `len` steps.
+    #[inline(always)]
+    pub(super) fn part(self, index: usize, tiles: usize, len: usize) -> Ahead {
+        Ahead { at: self.at.wrapping_add(index * (len / tiles) * self.words), words: self.words.div_ceil(tiles) }
+    }
+}
+
+/// Asks for the cache lines of `row`, of which there is one more where it does not begin with one.
+#[inline(always)]
+pub(super) fn ask_for<L: Lanes>(lanes: L, row: &[f32]) {
+    let at = row.as_ptr().cast::<u32>();
+    for line in 0..row.len() / LINE {
+        lanes.prefetch(at.wrapping_add(line * LINE));
+    }
+    lanes.prefetch(at.wrapping_add(row.len() - 1));
 }
 
 /// Puts the sums of a tile in their place.
@@ -62,6 +106,7 @@ pub(super) fn tile<L: Lanes, B: RightRows<L>, S: Sink, const R: usize, const P: 
     lanes: L,
     a: &[[f32; R]],
     b: [B; P],
+    mut ahead: Ahead,
     mut sink: S,
 ) {
     let mut sums = [[[lanes.splat(0.0); 2]; P]; R];
@@ -69,14 +114,22 @@ pub(super) fn tile<L: Lanes, B: RightRows<L>, S: Sink, const R: usize, const P: 
     if S::ADDS {
         for r in 0..R {
             // Far from the first-level cache by now; when it is needed, it is there.
-            lanes.prefetch(sink.row(r).as_ptr().cast());
+            ask_for(lanes, &sink.row(r)[..2 * P * L::WIDTH]);
         }
     }
     let b = b.map(|panel| panel.part(0, depth));
     for k in 0..depth {
         #[cfg(feature = "planted")]
         let k = if crate::kernel::planted(crate::kernel::Plant::ProductOrder) { depth - 1 - k } else { k };
+        if L::ASKS_AHEAD && R > FEW_ROWS {
+            lanes.prefetch(a.as_ptr().wrapping_add(k + STEPS_AHEAD).cast());
+            lanes.prefetch(ahead.at);
+            ahead.at = ahead.at.wrapping_add(ahead.words);
+        }
         for p in 0..P {
+            if L::ASKS_AHEAD && R <= FEW_ROWS {
+                b[p].prefetch(lanes, k + STEPS_AHEAD, 1);
+            }
             let x = b[p].row(lanes, k);
             for r in 0..R {
                 let a = lanes.splat(a[k][r]);
@@ -128,3 +181,7 @@ pub(crate) fn tile_strided<L: Lanes, const R: usize, const C: usize>(
 
 /// Most vectors in one row of a tile: decode runs eight NEON vectors side by side.
 const MAX_VECTORS: usize = 8;
+/// Values in a cache line.
+const LINE: usize = 16;
+/// Steps of k from the one at hand to that which is asked for of what is read once: the rows of the left side, or the few rows' right side.
+const STEPS_AHEAD: usize = 32;
