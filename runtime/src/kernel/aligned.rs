@@ -28,6 +28,23 @@ impl<T: Copy + Default> Aligned<T> {
     }
 }
 
+impl<T> Aligned<T> {
+    /// The first `len` values, where a `Vec` begins.
+    pub(super) fn into_vec(self, len: usize) -> Vec<T> {
+        let Aligned { mut values, from, .. } = self;
+        values.truncate(from + len);
+        values.drain(..from);
+        values
+    }
+}
+
+/// Values where they are, which need not be the beginning of a line.
+impl<T> From<Vec<T>> for Aligned<T> {
+    fn from(values: Vec<T>) -> Aligned<T> {
+        Aligned { from: 0, len: values.len(), values }
+    }
+}
+
 impl<T: Copy + Default> Default for Aligned<T> {
     fn default() -> Aligned<T> {
         Aligned { values: Vec::new(), from: 0, len: 0 }
@@ -78,5 +95,7 @@ mod tests {
         assert_eq!(words.at_least(3), [0; 3]);
         words[1] = 7;
         assert_eq!((words.at_least(2).len(), words[1]), (3, 7));
+        assert_eq!(words.into_vec(2), [0, 7]);
+        assert_eq!(*Aligned::from(vec![1, 2]), [1, 2]);
     }
 }

@@ -7,9 +7,16 @@
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
-/// Values for a kernel to write. When dropped, its memory waits on its thread for the next buffer.
-#[derive(Debug, Default, PartialEq)]
-pub struct Buffer(Vec<f32>);
+use super::aligned::Aligned;
+
+/// Values for a kernel to write, the first at the beginning of a cache line. When dropped, its memory waits on its thread for the next
+/// buffer.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    /// All of the memory, of which the first `len` values count: what is beyond them need not be written before it is used again.
+    room: Aligned<f32>,
+    len: usize,
+}
 
 impl Buffer {
     /// Bytes that may wait on a thread: the results of one block of some hundred rows.
@@ -17,15 +24,12 @@ impl Buffer {
 
     /// Takes room for `len` values, which are whatever was there before.
     pub fn unwritten(len: usize) -> Buffer {
-        let mut values = if len < LEAST_LEN { Vec::new() } else { take(len) };
-        if values.capacity() < len {
-            values = vec![0.0; len];
-        }
-        values.resize(len, 0.0);
+        let waiting = if len < LEAST_LEN { None } else { take(len) };
+        let mut buffer = Buffer { room: waiting.unwrap_or_else(|| Aligned::zeros(len)), len };
         if cfg!(debug_assertions) {
-            values.fill(f32::NAN);
+            buffer.fill(f32::NAN);
         }
-        Buffer(values)
+        buffer
     }
 
     /// Copies values.
@@ -37,7 +41,7 @@ impl Buffer {
 
     /// Gives the values away; their memory does not come back.
     pub fn into_vec(mut self) -> Vec<f32> {
-        std::mem::take(&mut self.0)
+        std::mem::take(&mut self.room).into_vec(self.len)
     }
 }
 
@@ -45,13 +49,13 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.room[..self.len]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.room[..self.len]
     }
 }
 
@@ -61,46 +65,53 @@ impl Clone for Buffer {
     }
 }
 
+impl PartialEq for Buffer {
+    fn eq(&self, other: &Buffer) -> bool {
+        **self == **other
+    }
+}
+
 impl From<Vec<f32>> for Buffer {
     fn from(values: Vec<f32>) -> Buffer {
-        Buffer(values)
+        Buffer { len: values.len(), room: values.into() }
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.0.capacity() >= LEAST_LEN {
-            give(std::mem::take(&mut self.0));
+        if self.room.len() >= LEAST_LEN {
+            give(std::mem::take(&mut self.room));
         }
     }
 }
 
 /// Takes the smallest waiting memory that holds `len` values. Where none does, the largest is freed: it would never hold what is asked for
 /// next, and waiting memory does not add to what is taken anew.
-fn take(len: usize) -> Vec<f32> {
+fn take(len: usize) -> Option<Aligned<f32>> {
     let mut waiting = WAITING.take();
-    let of = |at: &usize| waiting[*at].capacity();
+    let of = |at: &usize| waiting[*at].len();
     let fits = (0..waiting.len()).filter(|at| of(at) >= len).min_by_key(of);
     let found = fits.or_else(|| (0..waiting.len()).max_by_key(of)).map(|at| waiting.swap_remove(at));
     WAITING.set(waiting);
-    found.filter(|values| values.capacity() >= len).unwrap_or_default()
+    found.filter(|room| room.len() >= len)
 }
 
 /// Lets memory wait, unless there is much already.
-fn give(values: Vec<f32>) {
+fn give(room: Aligned<f32>) {
     // A thread that ends has no place for it any more.
     let _ = WAITING.try_with(|cell| {
         let mut waiting = cell.take();
-        if waiting.len() < MOST_WAITING && waiting.iter().chain([&values]).map(Vec::capacity).sum::<usize>() <= MOST_LEN
+        if waiting.len() < MOST_WAITING
+            && waiting.iter().chain([&room]).map(|room| room.len()).sum::<usize>() <= MOST_LEN
         {
-            waiting.push(values);
+            waiting.push(room);
         }
         cell.set(waiting);
     });
 }
 
 thread_local! {
-    static WAITING: Cell<Vec<Vec<f32>>> = const { Cell::new(Vec::new()) };
+    static WAITING: Cell<Vec<Aligned<f32>>> = const { Cell::new(Vec::new()) };
 }
 
 /// Values below which the allocator is as quick: 4 KiB.
@@ -115,7 +126,7 @@ mod tests {
 
     fn waiting() -> Vec<usize> {
         let all = WAITING.take();
-        let mut lens: Vec<usize> = all.iter().map(Vec::capacity).collect();
+        let mut lens: Vec<usize> = all.iter().map(|room| room.len()).collect();
         WAITING.set(all);
         lens.sort_unstable();
         lens
@@ -138,7 +149,7 @@ mod tests {
 
     #[test]
     fn much_memory_does_not_wait() {
-        let half = || Buffer::from(Vec::with_capacity(MOST_LEN / 2 + 1));
+        let half = || Buffer::from(vec![0.0; MOST_LEN / 2 + 1]);
         drop((half(), half()));
         assert_eq!(waiting().len(), 1);
     }

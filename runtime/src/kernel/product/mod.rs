@@ -99,9 +99,13 @@ pub fn product_transposed_lower(level: Level, a: &[f32], b: &[f32], t: usize, n:
 
 fn transposed(level: Level, a: &[f32], b: &[f32], (k, m, n): (usize, usize, usize), needed: Needed, c: &mut [f32]) {
     assert_eq!(a.len(), k * m, "left side of a transposed product [{k}, {m}]");
-    let b = PackedMatrix::from_rows(level, b, k, n);
+    let b = PackedMatrix::from_rows_in(level, b, k, n, RIGHT_ROOM.take());
     let left = Left { values: a, stride: m, transposed: true };
     multiply(level, left, m, needed, vec![(Right { matrix: &b, across: false }, c)]);
+    let room = b.into_room();
+    if room.len() <= MOST_RIGHT_ROOM {
+        RIGHT_ROOM.set(room);
+    }
 }
 
 /// Computes one output row of the product contract, `out[j] = Σ_k c_k row_k[j]`: `c_k` is every `stride_c`-th coefficient, `row_k`
@@ -249,6 +253,8 @@ fn grid(m: usize, panels: usize, across: bool, work: usize) -> (usize, usize) {
 thread_local! {
     /// Where left sides are packed that several tasks read.
     static ROOM: Cell<Aligned<f32>> = Cell::default();
+    /// Where the right sides of transposed products are packed.
+    static RIGHT_ROOM: Cell<Aligned<f32>> = Cell::default();
 }
 
 struct WeightedRows<'a> {
@@ -288,6 +294,8 @@ impl Vectorized for WeightedRows<'_> {
 
 /// Multiplications below which products stay on the calling thread: some 15 µs of one core where each weight is used once.
 const PARALLEL_WORK: usize = 1 << 18;
+/// Values that stay for the next transposed product's right side: 8 MiB.
+const MOST_RIGHT_ROOM: usize = 1 << 21;
 /// Rows a task should at least have before the rows are cut rather than the columns.
 const TASK_ROWS: usize = 64;
 #[cfg(test)]

@@ -42,8 +42,26 @@ impl PackedMatrix {
     ///
     /// Where the shape does not fit.
     pub fn from_rows(level: Level, b: &[f32], k: usize, n: usize) -> PackedMatrix {
+        PackedMatrix::from_rows_in(level, b, k, n, Aligned::default())
+    }
+
+    /// As [`PackedMatrix::from_rows`], in `room` where it is large enough.
+    pub(super) fn from_rows_in(level: Level, b: &[f32], k: usize, n: usize, mut room: Aligned<f32>) -> PackedMatrix {
         assert_eq!(b.len(), k * n, "right side of a product [{k}, {n}]");
-        PackedMatrix::pack(level, k, n, None, |column, width, panel| from_rows(b, n, column, width, panel))
+        let width = level.panel_columns();
+        let len = n.div_ceil(width) * k * width;
+        fill_panels(level, &mut room.at_least(len)[..len], k * width, |column, panel| {
+            from_rows(b, n, column, width, panel);
+        });
+        PackedMatrix { level, k, n, panels: Panels::F32(room) }
+    }
+
+    /// The memory of f32 values.
+    pub(super) fn into_room(self) -> Aligned<f32> {
+        match self.panels {
+            Panels::F32(values) => values,
+            Panels::Half(..) | Panels::Integers(_) => Aligned::default(),
+        }
     }
 
     /// Packs the transpose of `bt` `[N, K]`, for instance a linear layer's weight `[out, in]`.
@@ -184,11 +202,12 @@ impl PackedMatrix {
     }
 }
 
-/// Fills a panel's `[K, width]` with the columns of `b` `[K, n]` from `column` on.
+/// Fills a panel's `[K, width]` with the columns of `b` `[K, n]` from `column` on, and with zeros what is beyond them.
 fn from_rows(b: &[f32], n: usize, column: usize, width: usize, panel: &mut [f32]) {
     let count = width.min(n - column);
     for (out, row) in panel.chunks_exact_mut(width).zip(b.chunks_exact(n)) {
         out[..count].copy_from_slice(&row[column..column + count]);
+        out[count..].fill(0.0);
     }
 }
 
@@ -213,17 +232,22 @@ fn panels<T: Copy + Default + Send>(
     len: usize,
     fill: impl Fn(usize, &mut [T]) + Sync,
 ) -> Aligned<T> {
-    let width = level.panel_columns();
-    let mut panels = Aligned::zeros(n.div_ceil(width) * len);
-    if len > 0 {
-        let one = |(panel, out): (usize, &mut [T])| fill(panel * width, out);
-        if !worthwhile(panels.len(), PARALLEL_PACK) {
-            panels.chunks_exact_mut(len).enumerate().for_each(one);
-        } else {
-            panels.par_chunks_exact_mut(len).enumerate().for_each(one);
-        }
-    }
+    let mut panels = Aligned::zeros(n.div_ceil(level.panel_columns()) * len);
+    fill_panels(level, &mut panels, len, fill);
     panels
+}
+
+/// Has each panel of `len` words filled.
+fn fill_panels<T: Send>(level: Level, panels: &mut [T], len: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
+    if len == 0 {
+        return;
+    }
+    let one = |(panel, out): (usize, &mut [T])| fill(panel * level.panel_columns(), out);
+    if worthwhile(panels.len(), PARALLEL_PACK) {
+        panels.par_chunks_exact_mut(len).enumerate().for_each(one);
+    } else {
+        panels.chunks_exact_mut(len).enumerate().for_each(one);
+    }
 }
 
 /// Elements below which packing stays on the calling thread.
