@@ -2,8 +2,7 @@
 //!
 //! The two limits are measured first: fused multiply-adds on registers alone, and reading memory, both on all threads. A kernel is
 //! held to the limit that binds it: operations where each value read is used often, bytes where it is used once. `share` is achieved over
-//! limit. Medians of at least five repetitions; `RAYON_NUM_THREADS` says how many threads. The first limit is what the compiler makes of a
-//! plain loop: where it prefers 256-bit vectors on an AVX-512 machine, products can be above it.
+//! limit. Medians of at least five repetitions; `RAYON_NUM_THREADS` says how many threads.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -118,29 +117,13 @@ fn others(level: Level) -> Vec<Row> {
 /// Fused multiply-adds a second that never leave the registers, in GFLOP/s.
 fn peak_operations(level: Level) -> f64 {
     let threads = rayon::current_num_threads();
+    let (count, _) = kernel::multiply_adds(level, ROUNDS, 0.999);
     let seconds = median_seconds(|| {
         (0..threads).into_par_iter().with_max_len(1).for_each(|_| {
-            black_box(level.vectorize(Chains(black_box(0.999_f32))));
+            black_box(kernel::multiply_adds(level, ROUNDS, black_box(0.999)));
         });
     });
-    (2 * threads * ROUNDS * CHAINS) as f64 / seconds / 1e9
-}
-
-struct Chains(f32);
-
-impl Vectorized for Chains {
-    type Output = f32;
-
-    #[inline(always)]
-    fn run<F: Fma>(self) -> f32 {
-        let mut sums = [0.5f32; CHAINS];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = F::fma(*sum, self.0, self.0);
-            }
-        }
-        sums.iter().sum()
-    }
+    (2 * threads * count) as f64 / seconds / 1e9
 }
 
 /// Reads of more memory than any cache holds, in GB/s: four streams a thread, as one alone does not keep a core's queue full.
@@ -196,7 +179,5 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Chains side by side: enough independent vectors at every level to hide a multiply-add's latency, few enough for its registers.
-const CHAINS: usize = if cfg!(target_arch = "x86_64") { 96 } else { 64 };
-/// Steps of each chain.
+/// Steps of each chain of multiply-adds.
 const ROUNDS: usize = 1 << 20;

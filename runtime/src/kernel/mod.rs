@@ -28,6 +28,7 @@ mod level;
 mod loss;
 pub mod math;
 mod norm;
+mod peak;
 #[cfg(feature = "planted")]
 mod planted;
 mod product;
@@ -49,6 +50,7 @@ pub use key_value::KeyValue;
 pub use level::{Level, Vectorized};
 pub use loss::{LogSoftmax, argmax, cross_entropies, cross_entropy, log_probability};
 pub use norm::{layer_norm, rms_norm};
+pub use peak::multiply_adds;
 #[cfg(feature = "planted")]
 pub use planted::{Plant, planted};
 pub use product::{
