@@ -9,6 +9,9 @@ use super::half::f16_value;
 use instructions::HIGH_NIBBLE;
 pub(crate) use instructions::Instructions;
 
+/// Most lanes of any level's vector.
+pub(crate) const MOST_LANES: usize = 16;
+
 /// Vectors of `WIDTH` lanes.
 pub(crate) trait Lanes: Copy {
     /// One vector.

@@ -1,6 +1,6 @@
 //! What a level's fused multiply-adds do at best: the limit that products are held to.
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, MOST_LANES};
 use super::level::{Level, WithLanes};
 
 /// Runs `rounds` of fused multiply-adds that never leave the registers, as many chains side by side as hide their latency. Returns how many
@@ -38,8 +38,6 @@ impl WithLanes for Chains {
 
 /// Chains side by side: two multiply-adds a cycle, each four cycles or five long, within the sixteen registers of AVX2.
 const CHAINS: usize = 12;
-/// Most lanes of a vector.
-const MOST_LANES: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use super::BLOCK;
 use super::across::store;
 use super::run::{CHUNK_ROWS, FEW_ROWS};
 use crate::kernel::aligned::Aligned;
-use crate::kernel::lanes::Lanes;
+use crate::kernel::lanes::{Lanes, MOST_LANES};
 use crate::kernel::level::{Level, WithLanes};
 
 /// The left side of a product: element (i, k) at `i * stride + k`, or at `k * stride + i` where transposed.
@@ -181,8 +181,6 @@ fn interleave<L: Lanes, const R: usize>(lanes: L, rows: &[f32], stride: usize, c
     }
 }
 
-/// Most lanes of a vector.
-const MOST_LANES: usize = 16;
 /// Values of a left side that is packed for several tasks: 256 KiB to 8 MiB.
 const LEAST_SHARED: usize = 1 << 16;
 const MOST_SHARED: usize = 1 << 21;

@@ -5,6 +5,7 @@
 //! the number of rows can show: every output depends on its own row of A and column of B alone.
 
 mod across;
+mod column;
 mod integers;
 mod left;
 mod rows;
