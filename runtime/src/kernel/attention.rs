@@ -11,12 +11,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::fma::Fma;
 use super::key_value::KeyValue;
 use super::lanes::Lanes;
 use super::level::{Level, WithLanes};
-use super::product::{BLOCK, tile_strided};
-use super::softmax::softmax_row;
+use super::product::{BLOCK, interleave, row_strided, tile_strided};
+use super::softmax::normalise;
 use super::spread::worthwhile;
 
 /// Attends from T query rows at positions `first_position..` to the keys at or before each, as held in `kv`.
@@ -184,18 +183,18 @@ impl WithLanes for Run<'_> {
     #[inline(always)]
     fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(mut self, lanes: L) {
         let rows = self.task.out.len();
-        let stride = self.task.queries.kv.score_stride();
-        if self.scratch.scores.len() < rows * stride {
-            self.scratch.scores.resize(rows * stride, 0.0);
+        let held = rows.next_multiple_of(ROWS) * self.task.queries.kv.score_stride();
+        if self.scratch.scores.len() < held {
+            self.scratch.scores.resize(held, 0.0);
         }
         self.scratch.packed.resize(BLOCK * TASK_ROWS.next_multiple_of(ROWS), 0.0);
         if rows == 1 {
             self.scores::<L, 1, 32>(lanes);
-            self.normalise::<L::Fma>();
+            self.normalise(lanes);
             self.weigh::<L, 1, 32>(lanes);
         } else {
             self.scores::<L, ROWS, COLUMNS>(lanes);
-            self.normalise::<L::Fma>();
+            self.normalise(lanes);
             self.weigh::<L, ROWS, COLUMNS>(lanes);
         }
     }
@@ -213,14 +212,9 @@ impl Run<'_> {
             let depth = BLOCK.min(head_dim - d);
             let packed = &mut self.scratch.packed[..rows.div_ceil(R) * R * depth];
             for (group, packed) in packed.chunks_exact_mut(R * depth).enumerate() {
-                let (columns, _) = packed.as_chunks_mut::<R>();
-                for r in 0..R {
-                    let row = first + (group * R + r).min(rows - 1);
-                    let source = &q[(row * heads + self.task.head) * head_dim + d..][..depth];
-                    for (out, x) in columns.iter_mut().zip(source) {
-                        out[r] = *x;
-                    }
-                }
+                let row = group * R;
+                let from = &q[((first + row) * heads + self.task.head) * head_dim + d..];
+                interleave::<L, R>(lanes, from, heads * head_dim, R.min(rows - row), packed);
             }
             let seen = visible.of(first + rows - 1);
             for (start, part) in kv.parts() {
@@ -234,17 +228,25 @@ impl Run<'_> {
                             continue;
                         }
                         let (columns, _) = packed.as_chunks::<R>();
-                        let mut sums = [0.0f32; MAX_TILE];
                         let from = &keys[d * key_stride + key - start..];
-                        tile_strided::<L, R, C>(lanes, columns, from, key_stride, &mut sums);
+                        if d == 0 {
+                            // What lies behind a part's last key is padding; the next part's scores come in its place.
+                            tile_strided::<L, R, C, false>(
+                                lanes,
+                                columns,
+                                from,
+                                key_stride,
+                                &mut scores[key..],
+                                stride,
+                            );
+                            continue;
+                        }
+                        let mut sums = [0.0f32; MAX_TILE];
+                        tile_strided::<L, R, C, false>(lanes, columns, from, key_stride, &mut sums, C);
                         let count = last + 1 - group * R;
                         for (sums, scores) in sums.chunks_exact(C).zip(scores.chunks_exact_mut(stride)).take(count) {
-                            // What lies behind the last key is padding, in whose place the next part's scores stand.
-                            let scores = &mut scores[key..];
-                            if end - key >= C {
-                                land(&mut scores[..C], &sums[..C], d == 0);
-                            } else {
-                                land(&mut scores[..end - key], sums, d == 0);
+                            for (score, sum) in scores[key..].iter_mut().zip(&sums[..C.min(end - key)]) {
+                                *score += sum;
                             }
                         }
                     }
@@ -255,15 +257,12 @@ impl Run<'_> {
 
     /// Scales each row's visible scores, makes them probabilities, and saves them where asked.
     #[inline(always)]
-    fn normalise<F: Fma>(&mut self) {
+    fn normalise<L: Lanes>(&mut self, lanes: L) {
         let Queries { kv, scale, visible, .. } = self.task.queries;
         let rows = self.scratch.scores.chunks_exact_mut(kv.score_stride()).take(self.task.out.len());
         for (r, row) in rows.enumerate() {
             let row = &mut row[..visible.of(self.task.first_row + r)];
-            for s in row.iter_mut() {
-                *s *= scale;
-            }
-            softmax_row::<F>(row);
+            normalise(lanes, row, scale);
             if let Some(saved) = self.task.saved.get_mut(r) {
                 let (seen, unseen) = saved.split_at_mut(row.len());
                 seen.copy_from_slice(row);
@@ -289,13 +288,8 @@ impl Run<'_> {
                 // Keys that every row of the group sees go through the tile; the few after them row by row.
                 let shared = visible.of(first).clamp(block, block + BLOCK) - block;
                 let packed = &mut self.scratch.packed[..shared * R];
-                let (packed_columns, _) = packed.as_chunks_mut::<R>();
-                for r in 0..R {
-                    let row = &rows[r.min(out.len() - 1) * score_stride + block..][..shared];
-                    for (packed, p) in packed_columns.iter_mut().zip(row) {
-                        packed[r] = *p;
-                    }
-                }
+                interleave::<L, R>(lanes, &rows[block..], score_stride, out.len(), packed);
+                let (packed_columns, _) = packed.as_chunks::<R>();
                 for column in (0..head_dim).step_by(C) {
                     let mut sums = [0.0f32; MAX_TILE];
                     for (start, part) in kv.parts() {
@@ -303,7 +297,7 @@ impl Run<'_> {
                         if !keys.is_empty() {
                             let columns = &packed_columns[keys.start - block..keys.end - block];
                             let from = &part.values(kv_head)[(keys.start - start) * stride + column..];
-                            tile_strided::<L, R, C>(lanes, columns, from, stride, &mut sums);
+                            tile_strided::<L, R, C, true>(lanes, columns, from, stride, &mut sums, C);
                         }
                     }
                     let width = C.min(head_dim - column);
@@ -314,11 +308,10 @@ impl Run<'_> {
                             continue;
                         }
                         for (start, part) in kv.parts() {
-                            for key in part_of(block + shared..seen.min(block + BLOCK), start, part) {
-                                let value = &part.values(kv_head)[(key - start) * stride + column..][..C];
-                                for (sum, value) in sums.iter_mut().zip(value) {
-                                    *sum = L::Fma::fma(row[key], *value, *sum);
-                                }
+                            let keys = part_of(block + shared..seen.min(block + BLOCK), start, part);
+                            if !keys.is_empty() {
+                                let from = &part.values(kv_head)[(keys.start - start) * stride + column..];
+                                row_strided::<L, C>(lanes, &row[keys], from, stride, sums);
                             }
                         }
                         let out = &mut out[column..column + width];
@@ -333,14 +326,6 @@ impl Run<'_> {
                 }
             }
         }
-    }
-}
-
-/// Puts a block's sums where they belong: the first block's are the scores, every other's are added.
-#[inline(always)]
-fn land(scores: &mut [f32], sums: &[f32], first: bool) {
-    for (score, sum) in scores.iter_mut().zip(sums) {
-        *score = if first { *sum } else { *score + *sum };
     }
 }
 

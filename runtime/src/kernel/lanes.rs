@@ -37,8 +37,12 @@ pub(crate) trait Lanes: Copy {
     fn store(self, value: Self::Vector, to: &mut [f32]);
     /// Computes `a + b`.
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// Takes `x` where it is greater than `than`, else `than`.
+    fn greater(self, x: Self::Vector, than: Self::Vector) -> Self::Vector;
     /// Computes `a * b`.
     fn multiply(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// Computes `a / b`.
+    fn divide(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Computes `a * b + c`, rounded once.
     fn fma(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// Sees values as vectors; what is left over at the end is not seen.
@@ -105,8 +109,18 @@ impl Lanes for SoftwareLanes {
     }
 
     #[inline(always)]
+    fn greater(self, x: [f32; 8], than: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|lane| if x[lane] > than[lane] { x[lane] } else { than[lane] })
+    }
+
+    #[inline(always)]
     fn multiply(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
         std::array::from_fn(|lane| a[lane] * b[lane])
+    }
+
+    #[inline(always)]
+    fn divide(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|lane| a[lane] / b[lane])
     }
 
     #[inline(always)]
@@ -240,8 +254,18 @@ impl<S: Instructions> Lanes for VectorLanes<S> {
     }
 
     #[inline(always)]
+    fn greater(self, x: S::f32s, than: S::f32s) -> S::f32s {
+        self.0.select_f32s(self.0.greater_than_f32s(x, than), x, than)
+    }
+
+    #[inline(always)]
     fn multiply(self, a: S::f32s, b: S::f32s) -> S::f32s {
         self.0.mul_f32s(a, b)
+    }
+
+    #[inline(always)]
+    fn divide(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.div_f32s(a, b)
     }
 
     #[inline(always)]

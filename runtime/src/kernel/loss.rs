@@ -5,11 +5,11 @@
 
 use rayon::prelude::*;
 
-use super::fma::Fma;
-use super::level::{Level, Vectorized};
+use super::lanes::Lanes;
+use super::level::{Level, WithLanes};
 use super::math::{exp, ln};
-use super::reduce::{LANES, max_lanes, tree};
-use super::softmax::normalise;
+use super::reduce::{LANES, apart, held, max_lanes, tree};
+use super::softmax::{exponentials, normalise};
 use super::spread::worthwhile;
 
 /// Computes `-log p` of the target and replaces the logits `[V]` by its gradient with respect to each.
@@ -18,7 +18,7 @@ use super::spread::worthwhile;
 ///
 /// Where the target is not below V.
 pub fn cross_entropy(level: Level, logits: &mut [f32], target: usize) -> f32 {
-    level.vectorize(CrossEntropy { logits, target })
+    level.with_lanes(CrossEntropy { logits, target })
 }
 
 /// [`cross_entropy`] of every row of logits `[R, V]`, one target each; the rows are spread over the current thread pool.
@@ -55,7 +55,7 @@ pub struct LogSoftmax<'a> {
 impl<'a> LogSoftmax<'a> {
     /// Computes the denominator.
     pub fn new(level: Level, logits: &'a [f32]) -> Self {
-        level.vectorize(Denominator(logits))
+        level.with_lanes(Denominator(logits))
     }
 
     /// The natural logarithm of the target's softmax probability.
@@ -85,38 +85,37 @@ struct CrossEntropy<'a> {
     target: usize,
 }
 
-impl Vectorized for CrossEntropy<'_> {
+impl WithLanes for CrossEntropy<'_> {
     type Output = f32;
 
     #[inline(always)]
-    fn run<F: Fma>(self) -> f32 {
+    fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) -> f32 {
         let logit = self.logits[self.target];
-        let (max, sum) = normalise::<F>(self.logits);
+        let (max, sum) = normalise(lanes, self.logits, 1.0);
         self.logits[self.target] -= 1.0;
-        -((logit - max) - ln::<F>(sum))
+        -((logit - max) - ln::<L::Fma>(sum))
     }
 }
 
 struct Denominator<'a>(&'a [f32]);
 
-impl<'a> Vectorized for Denominator<'a> {
+impl<'a> WithLanes for Denominator<'a> {
     type Output = LogSoftmax<'a>;
 
     #[inline(always)]
-    fn run<F: Fma>(self) -> LogSoftmax<'a> {
+    fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) -> LogSoftmax<'a> {
         let logits = self.0;
-        let max = max_lanes(logits);
-        let mut lanes = [0.0f32; LANES];
+        let max = max_lanes(lanes, logits);
+        let mut sums = held(lanes, 0.0);
         let (chunks, tail) = logits.as_chunks::<LANES>();
         for chunk in chunks {
-            for (lane, x) in lanes.iter_mut().zip(chunk) {
-                *lane += exp::<F>(x - max);
-            }
+            exponentials(lanes, &mut chunk.clone(), max, &mut sums);
         }
-        for (lane, x) in lanes.iter_mut().zip(tail) {
-            *lane += exp::<F>(x - max);
+        let mut sums = apart(lanes, sums);
+        for (sum, x) in sums.iter_mut().zip(tail) {
+            *sum += exp::<L::Fma>(x - max);
         }
-        LogSoftmax { logits, max, ln_sum: ln::<F>(tree(lanes)) }
+        LogSoftmax { logits, max, ln_sum: ln::<L::Fma>(tree(lanes, sums)) }
     }
 }
 

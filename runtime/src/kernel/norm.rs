@@ -7,7 +7,8 @@
 use rayon::prelude::*;
 
 use super::fma::Fma;
-use super::level::{Level, Vectorized};
+use super::lanes::Lanes;
+use super::level::{Level, WithLanes};
 use super::reduce::{dot_lanes, sum_lanes};
 use super::spread::worthwhile;
 use super::{PARALLEL_ELEMENTS, rows_per_task};
@@ -25,13 +26,13 @@ pub fn rms_norm(level: Level, x: &[f32], weight: &[f32], eps: f32, out: &mut [f3
     }
     assert!(width > 0 && x.len().is_multiple_of(width), "whole rows in rms_norm");
     if !worthwhile(x.len(), PARALLEL_ELEMENTS) {
-        level.vectorize(Rms { x, weight, eps, out });
+        level.with_lanes(Rms { x, weight, eps, out });
         return;
     }
     let chunk = rows_per_task(x.len() / width, width) * width;
     out.par_chunks_mut(chunk)
         .zip(x.par_chunks(chunk))
-        .for_each(|(out, x)| level.vectorize(Rms { x, weight, eps, out }));
+        .for_each(|(out, x)| level.with_lanes(Rms { x, weight, eps, out }));
 }
 
 /// Normalises each row of `x` `[T, C]` to mean 0 and variance 1 into `out` `[T, C]`; `weight` and `bias` are `[C]`.
@@ -48,13 +49,13 @@ pub fn layer_norm(level: Level, x: &[f32], weight: &[f32], bias: &[f32], eps: f3
     }
     assert!(width > 0 && x.len().is_multiple_of(width), "whole rows in layer_norm");
     if !worthwhile(x.len(), PARALLEL_ELEMENTS) {
-        level.vectorize(Layer { x, weight, bias, eps, out });
+        level.with_lanes(Layer { x, weight, bias, eps, out });
         return;
     }
     let chunk = rows_per_task(x.len() / width, width) * width;
     out.par_chunks_mut(chunk)
         .zip(x.par_chunks(chunk))
-        .for_each(|(out, x)| level.vectorize(Layer { x, weight, bias, eps, out }));
+        .for_each(|(out, x)| level.with_lanes(Layer { x, weight, bias, eps, out }));
 }
 
 struct Rms<'a> {
@@ -64,15 +65,15 @@ struct Rms<'a> {
     out: &'a mut [f32],
 }
 
-impl Vectorized for Rms<'_> {
+impl WithLanes for Rms<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<F: Fma>(self) {
+    fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) {
         let width = self.weight.len();
         let count = width as f32;
         for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
-            let r = 1.0 / (dot_lanes::<F>(x, x) / count + self.eps).sqrt();
+            let r = 1.0 / (dot_lanes(lanes, x, x) / count + self.eps).sqrt();
             for ((out, x), w) in out.iter_mut().zip(x).zip(self.weight) {
                 *out = (x * r) * w;
             }
@@ -88,21 +89,21 @@ struct Layer<'a> {
     out: &'a mut [f32],
 }
 
-impl Vectorized for Layer<'_> {
+impl WithLanes for Layer<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<F: Fma>(self) {
+    fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) {
         let width = self.weight.len();
         let count = width as f32;
         for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
-            let mean = sum_lanes(x) / count;
+            let mean = sum_lanes(lanes, x) / count;
             for (out, x) in out.iter_mut().zip(x) {
                 *out = x - mean;
             }
-            let r = 1.0 / (dot_lanes::<F>(out, out) / count + self.eps).sqrt();
+            let r = 1.0 / (dot_lanes(lanes, out, out) / count + self.eps).sqrt();
             for ((out, w), b) in out.iter_mut().zip(self.weight).zip(self.bias) {
-                *out = F::fma(*out * r, *w, *b);
+                *out = L::Fma::fma(*out * r, *w, *b);
             }
         }
     }

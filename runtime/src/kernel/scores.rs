@@ -13,7 +13,7 @@ use super::fma::Fma;
 use super::half::f16_value;
 use super::lanes::Lanes;
 use super::level::{Level, Vectorized, WithLanes};
-use super::reduce::{LANES, dot_lanes};
+use super::reduce::{LANES, dot_lanes, tree};
 
 /// Rows `[N, K]` as they lie in memory.
 #[derive(Clone, Copy, Debug)]
@@ -153,7 +153,7 @@ impl WithLanes for Scores<'_> {
             if cfg!(feature = "planted") || L::WIDTH > LANES {
                 for (x, scores) in self.x.chunks_exact(self.k).zip(self.scores.chunks_exact_mut(self.n)) {
                     for (y, score) in y.chunks_exact(self.k).zip(&mut scores[first..]) {
-                        *score = dot_lanes::<L::Fma>(x, y);
+                        *score = dot_lanes(lanes, x, y);
                     }
                 }
                 continue;
@@ -240,31 +240,9 @@ fn tile<L: Lanes, const X: usize, const Y: usize>(
     }
     for i in 0..X {
         for j in 0..Y {
-            out.scores[i * out.n + column + j] = tree_of::<L>(lanes, &mut sums[i * Y + j]);
+            out.scores[i * out.n + column + j] = tree(lanes, sums[i * Y + j]);
         }
     }
-}
-
-/// The tree of rule 3, whole vectors as long as there are two.
-#[inline(always)]
-fn tree_of<L: Lanes>(lanes: L, sums: &mut [f32; LANES]) -> f32 {
-    let one = lanes.splat(1.0);
-    let mut stride = LANES / 2;
-    while stride >= L::WIDTH {
-        for from in (0..stride).step_by(L::WIDTH) {
-            // 1 * a + b, rounded once, is a + b.
-            let sum = lanes.fma(one, lanes.load(&sums[from..]), lanes.load(&sums[from + stride..]));
-            lanes.store(sum, &mut sums[from..]);
-        }
-        stride /= 2;
-    }
-    while stride > 0 {
-        for i in 0..stride {
-            sums[i] += sums[i + stride];
-        }
-        stride /= 2;
-    }
-    sums[0]
 }
 
 /// Rows of X in a tile, and rows of Y: twelve chains and three loaded rows in sixteen registers.

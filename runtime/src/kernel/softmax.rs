@@ -2,42 +2,85 @@
 //!
 //! Each quotient is an IEEE division. A row that holds NaN gives NaN; an empty row stays empty.
 
-use super::fma::Fma;
-use super::level::{Level, Vectorized};
+use super::lanes::Lanes;
+use super::level::{Level, WithLanes};
 use super::math::exp;
-use super::reduce::{max_lanes, sum_lanes};
+use super::reduce::{Held, LANES, apart, greatest, held, tree, vectors};
 
 /// Replaces a row by its softmax.
 pub fn softmax(level: Level, row: &mut [f32]) {
-    level.vectorize(Softmax(row));
+    level.with_lanes(Softmax(row));
 }
 
 struct Softmax<'a>(&'a mut [f32]);
 
-impl Vectorized for Softmax<'_> {
+impl WithLanes for Softmax<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<F: Fma>(self) {
-        softmax_row::<F>(self.0);
+    fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) {
+        normalise(lanes, self.0, 1.0);
     }
 }
 
+/// Replaces a row by the softmax of itself times `scale`; gives the maximum of that and the sum of its exponentials.
+///
+/// Rows are short and of any length: what is left over of whole vectors is taken as one more, in which places beyond the row hold -inf.
+/// Their exponentials are +0 and show in no sum.
 #[inline(always)]
-pub(crate) fn softmax_row<F: Fma>(row: &mut [f32]) {
-    normalise::<F>(row);
-}
-
-/// Replaces a row by its softmax; gives its maximum and the sum of its exponentials.
-#[inline(always)]
-pub(super) fn normalise<F: Fma>(row: &mut [f32]) -> (f32, f32) {
-    let max = max_lanes(row);
-    for x in row.iter_mut() {
-        *x = exp::<F>(*x - max);
+pub(super) fn normalise<L: Lanes>(lanes: L, row: &mut [f32], scale: f32) -> (f32, f32) {
+    let (chunks, rest) = row.as_chunks_mut::<LANES>();
+    let mut last = [f32::NEG_INFINITY; LANES];
+    for (last, x) in last.iter_mut().zip(rest.iter()) {
+        *last = *x * scale;
     }
-    let sum = sum_lanes(row);
-    for x in row.iter_mut() {
-        *x /= sum;
+    let factor = lanes.splat(scale);
+    let mut most = held(lanes, f32::NEG_INFINITY);
+    for chunk in chunks.iter_mut() {
+        for v in 0..vectors::<L>() {
+            let place = &mut chunk[v * L::WIDTH..];
+            let x = lanes.multiply(lanes.load(place), factor);
+            lanes.store(x, place);
+            most[v] = lanes.greater(x, most[v]);
+        }
     }
+    for v in 0..vectors::<L>() {
+        most[v] = lanes.greater(lanes.load(&last[v * L::WIDTH..]), most[v]);
+    }
+    let max = greatest(apart(lanes, most));
+    let mut sums = held(lanes, 0.0);
+    for chunk in chunks.iter_mut() {
+        exponentials(lanes, chunk, max, &mut sums);
+    }
+    if !rest.is_empty() {
+        exponentials(lanes, &mut last, max, &mut sums);
+    }
+    let sum = tree(lanes, apart(lanes, sums));
+    for chunk in chunks {
+        divide(lanes, chunk, sum);
+    }
+    if !rest.is_empty() {
+        divide(lanes, &mut last, sum);
+    }
+    rest.copy_from_slice(&last[..rest.len()]);
     (max, sum)
+}
+
+/// Replaces each value by its e^(x - max) and adds it to its lane.
+#[inline(always)]
+pub(super) fn exponentials<L: Lanes>(lanes: L, chunk: &mut [f32; LANES], max: f32, sums: &mut Held<L>) {
+    for x in chunk.iter_mut() {
+        *x = exp::<L::Fma>(*x - max);
+    }
+    for v in 0..vectors::<L>() {
+        sums[v] = lanes.add(sums[v], lanes.load(&chunk[v * L::WIDTH..]));
+    }
+}
+
+#[inline(always)]
+fn divide<L: Lanes>(lanes: L, chunk: &mut [f32; LANES], by: f32) {
+    for v in 0..vectors::<L>() {
+        let place = &mut chunk[v * L::WIDTH..];
+        lanes.store(lanes.divide(lanes.load(place), lanes.splat(by)), place);
+    }
 }

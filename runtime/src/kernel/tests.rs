@@ -53,7 +53,7 @@ fn reductions() {
     check("sum", |l, x, _| vec![sum(l, x)], |x, _| vec![reference::sum(x)]);
     check("sum_squares", |l, x, _| vec![sum_squares(l, x)], |x, _| vec![reference::sum_squares(x)]);
     check("dot", |l, x, y| vec![dot(l, x, y)], |x, y| vec![reference::dot(x, y)]);
-    check("max", |_, x, _| vec![max(x)], |x, _| vec![reference::max(x)]);
+    check("max", |l, x, _| vec![max(l, x)], |x, _| vec![reference::max(x)]);
     check("argmax", |_, x, _| vec![argmax(x) as f32], |x, _| vec![reference::argmax(x) as f32]);
 }
 
@@ -246,6 +246,10 @@ fn ties_go_to_the_lowest_index_and_nan_never_wins() {
     assert_eq!(argmax(&[1.0, 3.0, 3.0, 2.0]), 1);
     assert_eq!(argmax(&[f32::NAN, -1.0, f32::NAN, -0.5]), 3);
     assert_eq!(argmax(&[]), 0);
-    assert_eq!(max(&[f32::NAN, 1.0, f32::NEG_INFINITY]), 1.0);
-    assert_eq!(max(&[]), f32::NEG_INFINITY);
+    for level in Level::available() {
+        let long: Vec<f32> = (0..70).map(|i| if i % 3 == 0 { f32::NAN } else { -(i as f32) }).collect();
+        assert_eq!(max(level, &[f32::NAN, 1.0, f32::NEG_INFINITY]), 1.0);
+        assert_eq!(max(level, &long), -1.0);
+        assert_eq!(max(level, &[]), f32::NEG_INFINITY);
+    }
 }

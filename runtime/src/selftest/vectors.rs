@@ -250,7 +250,7 @@ fn reduction(kernel: &str, p: &mut Parts) -> Result<(), String> {
     let y = match kernel {
         "sum" => sum(p.level, &x),
         "sum_squares" => sum_squares(p.level, &x),
-        "max" => max(&x),
+        "max" => max(p.level, &x),
         "dot" => dot(p.level, &x, &p.input("w")?),
         #[expect(clippy::as_conversions, reason = "an index below 2^24, which f32 holds")]
         _ => argmax(&x) as f32,

@@ -162,27 +162,31 @@ impl IntegerPanels {
         let mut sums = [[[lanes.splat(0.0); 2]; P]; R];
         let down = lanes.splat(1.0 / I::LARGER);
         // Two panels are a pair; one may be either of it.
-        let first = if P == 2 { 0 } else { panel % 2 };
+        let first = if P == 1 { panel % 2 } else { 0 };
         for (g, a) in a.chunks_exact(self.group).enumerate() {
-            let (head, integers) = self.unit(C, panel / 2, k / self.group + g);
-            let mut ahead = integers.as_ptr().wrapping_add(AHEAD);
-            let head = &L::words(head)[..if I::MINIMA { 8 } else { 4 }];
             let (mut scales, mut minima) = ([[down; 2]; P], [[down; 2]; P]);
+            let mut pairs: [&[u32]; P] = [&[]; P];
             for p in 0..P {
+                let (head, integers) = self.unit(C, (panel + p) / 2, k / self.group + g);
+                let head = &L::words(head)[..if I::MINIMA { 8 } else { 4 }];
+                let side = 2 * ((first + p) % 2);
                 // No closures in here: one that is not inlined leaves the level's context.
-                scales[p] = scaled(lanes, pair(lanes, head, 2 * (first + p)), [down; 2]);
+                scales[p] = scaled(lanes, pair(lanes, head, side), [down; 2]);
                 if I::MINIMA {
-                    minima[p] = pair(lanes, head, 4 + 2 * (first + p));
+                    minima[p] = pair(lanes, head, 4 + side);
                 }
+                pairs[p] = integers;
             }
-            for (a, four) in a.as_chunks::<4>().0.iter().zip(I::fours(integers)) {
+            let mut ahead = pairs.map(|integers| integers.as_ptr().wrapping_add(AHEAD));
+            let fours = pairs.map(|integers| &I::fours(integers)[..self.group / 4]);
+            for (at, a) in a.as_chunks::<4>().0.iter().enumerate() {
                 for (row, a) in a.iter().enumerate() {
-                    if row % I::ROWS_OF_A_LINE == 0 {
-                        lanes.prefetch(ahead);
-                        ahead = ahead.wrapping_add(16);
-                    }
                     for p in 0..P {
-                        let large = I::large_integers(lanes, four, first + p, row);
+                        if p % 2 == 0 && row % I::ROWS_OF_A_LINE == 0 {
+                            lanes.prefetch(ahead[p]);
+                            ahead[p] = ahead[p].wrapping_add(16);
+                        }
+                        let large = I::large_integers(lanes, &fours[p][at], (first + p) % 2, row);
                         let x = valued::<L, I>(lanes, large, scales[p], minima[p]);
                         for r in 0..R {
                             for v in 0..2 {

@@ -144,11 +144,28 @@ pub(super) fn pack_left<L: Lanes, const R: usize>(
 
 /// Packs the first `count` rows of `rows`, `stride` apart, as `[depth, R]`; missing rows are zeros.
 #[inline(always)]
-fn interleave<L: Lanes, const R: usize>(lanes: L, rows: &[f32], stride: usize, count: usize, out: &mut [f32]) {
+pub(crate) fn interleave<L: Lanes, const R: usize>(
+    lanes: L,
+    rows: &[f32],
+    stride: usize,
+    count: usize,
+    out: &mut [f32],
+) {
     let depth = out.len() / R;
-    let whole = depth / L::WIDTH * L::WIDTH;
+    if depth < L::WIDTH {
+        let (out, _) = out.as_chunks_mut::<R>();
+        out.fill([0.0; R]);
+        for r in 0..count {
+            for (out, x) in out.iter_mut().zip(&rows[r * stride..][..depth]) {
+                out[r] = *x;
+            }
+        }
+        return;
+    }
     for from in (0..R).step_by(L::WIDTH) {
-        for k in (0..whole).step_by(L::WIDTH) {
+        for step in 0..depth.div_ceil(L::WIDTH) {
+            // The last square overlaps the one before where the depth is not whole squares.
+            let k = (step * L::WIDTH).min(depth - L::WIDTH);
             let mut square = lanes.square(0.0);
             for (r, row) in square.as_mut().iter_mut().enumerate() {
                 if from + r < count {
@@ -163,20 +180,17 @@ fn interleave<L: Lanes, const R: usize>(lanes: L, rows: &[f32], stride: usize, c
                     store(lanes, *values, &mut place[i * R..]);
                 }
             } else {
-                for (values, place) in columns.as_ref().iter().zip(place.chunks_mut(R)) {
-                    let mut last = [0.0; MOST_LANES];
-                    lanes.store(*values, &mut last);
-                    let len = place.len().min(L::WIDTH);
-                    place[..len].copy_from_slice(&last[..len]);
+                for (i, values) in columns.as_ref().iter().enumerate() {
+                    let place = &mut place[i * R..];
+                    if place.len() >= L::WIDTH {
+                        store(lanes, *values, place);
+                    } else {
+                        let mut last = [0.0; MOST_LANES];
+                        lanes.store(*values, &mut last);
+                        place.copy_from_slice(&last[..place.len()]);
+                    }
                 }
             }
-        }
-    }
-    let (rest, _) = out[whole * R..].as_chunks_mut::<R>();
-    rest.fill([0.0; R]);
-    for r in 0..count {
-        for (out, x) in rest.iter_mut().zip(&rows[r * stride + whole..][..depth - whole]) {
-            out[r] = *x;
         }
     }
 }

@@ -22,10 +22,11 @@ use super::fma::Fma;
 use super::level::{Level, Vectorized};
 use super::reduce::LANES;
 use super::spread::worthwhile;
+pub(crate) use left::interleave;
 use left::{Left, pack_shared};
 use run::{CHUNK_ROWS, Part, Task};
 pub use storage::PackedMatrix;
-pub(crate) use tile::tile_strided;
+pub(crate) use tile::{row_strided, tile_strided};
 
 /// Length of one chain: K is cut in blocks of this many.
 pub const BLOCK: usize = 256;

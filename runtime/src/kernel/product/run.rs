@@ -129,7 +129,13 @@ impl<L: Lanes, const R: usize, const C: usize> Visitor<L> for Walk<'_, '_, L, R,
 
     #[inline(always)]
     fn integers(self, b: &IntegerPanels) {
-        if R <= 2 { self.past::<_, 2>(b) } else { self.past::<_, 1>(b) }
+        if R == 1 && L::ASKS_AHEAD {
+            self.past::<_, 4>(b);
+        } else if R <= 2 {
+            self.past::<_, 2>(b);
+        } else {
+            self.past::<_, 1>(b);
+        }
     }
 }
 

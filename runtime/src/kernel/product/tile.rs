@@ -142,21 +142,24 @@ pub(super) fn tile<L: Lanes, B: RightRows<L>, S: Sink, const R: usize, const P: 
     land(lanes, &sums, &mut sink);
 }
 
-/// Chains `R` rows over `C` columns of a matrix in row order, on from what stands in `out` `[R, C]`; `a` is `[depth, R]`, and row k of `b`
-/// begins at `k * stride`.
+/// Chains `R` rows over `C` columns of a matrix in row order, from +0 or (`CONTINUES`) on from what stands in `out`, whose rows are
+/// `out_stride` apart; `a` is `[depth, R]`, and row k of `b` begins at `k * stride`.
 #[inline(always)]
-pub(crate) fn tile_strided<L: Lanes, const R: usize, const C: usize>(
+pub(crate) fn tile_strided<L: Lanes, const R: usize, const C: usize, const CONTINUES: bool>(
     lanes: L,
     a: &[[f32; R]],
     b: &[f32],
     stride: usize,
     out: &mut [f32],
+    out_stride: usize,
 ) {
     let vectors = const { C / L::WIDTH };
     let mut sums = [[lanes.splat(0.0); MAX_VECTORS]; R];
-    for r in 0..R {
-        for v in 0..vectors {
-            sums[r][v] = lanes.load(&out[r * C + v * L::WIDTH..]);
+    if CONTINUES {
+        for r in 0..R {
+            for v in 0..vectors {
+                sums[r][v] = lanes.load(&out[r * out_stride + v * L::WIDTH..]);
+            }
         }
     }
     for (a, row) in a.iter().zip(b.chunks(stride)) {
@@ -173,9 +176,29 @@ pub(crate) fn tile_strided<L: Lanes, const R: usize, const C: usize>(
         }
     }
     for r in 0..R {
+        let out = &mut out[r * out_stride..][..C];
         for v in 0..vectors {
-            lanes.store(sums[r][v], &mut out[r * C + v * L::WIDTH..]);
+            lanes.store(sums[r][v], &mut out[v * L::WIDTH..]);
         }
+    }
+}
+
+/// Chains one row over `C` columns of a matrix in row order, on from `sums`; row k of `b` begins at `k * stride`.
+#[inline(always)]
+pub(crate) fn row_strided<L: Lanes, const C: usize>(lanes: L, a: &[f32], b: &[f32], stride: usize, sums: &mut [f32]) {
+    let vectors = const { C / L::WIDTH };
+    let mut held = [lanes.splat(0.0); MAX_VECTORS];
+    for v in 0..vectors {
+        held[v] = lanes.load(&sums[v * L::WIDTH..]);
+    }
+    for (a, row) in a.iter().zip(b.chunks(stride)) {
+        let (a, row) = (lanes.splat(*a), &row[..C]);
+        for v in 0..vectors {
+            held[v] = lanes.fma(a, lanes.load(&row[v * L::WIDTH..]), held[v]);
+        }
+    }
+    for v in 0..vectors {
+        lanes.store(held[v], &mut sums[v * L::WIDTH..]);
     }
 }
 
