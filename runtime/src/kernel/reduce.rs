@@ -82,6 +82,7 @@ pub(super) const fn vectors<L: Lanes>() -> usize {
     LANES / L::WIDTH
 }
 
+#[allow(clippy::needless_range_loop)] // one index for several arrays, of a length the level says
 #[inline(always)]
 pub(crate) fn sum_lanes<L: Lanes>(lanes: L, x: &[f32]) -> f32 {
     let mut sums = held(lanes, 0.0);
@@ -98,6 +99,7 @@ pub(crate) fn sum_lanes<L: Lanes>(lanes: L, x: &[f32]) -> f32 {
     tree(lanes, sums)
 }
 
+#[allow(clippy::needless_range_loop)] // one index for several arrays, of a length the level says
 #[inline(always)]
 pub(crate) fn dot_lanes<L: Lanes>(lanes: L, x: &[f32], y: &[f32]) -> f32 {
     assert_eq!(x.len(), y.len(), "rows of a dot product");
@@ -127,6 +129,7 @@ pub(crate) fn dot_lanes<L: Lanes>(lanes: L, x: &[f32], y: &[f32]) -> f32 {
     tree(lanes, sums)
 }
 
+#[allow(clippy::needless_range_loop)] // one index for several arrays, of a length the level says
 #[inline(always)]
 pub(crate) fn max_lanes<L: Lanes>(lanes: L, x: &[f32]) -> f32 {
     let mut most = held(lanes, f32::NEG_INFINITY);
@@ -144,6 +147,7 @@ pub(crate) fn max_lanes<L: Lanes>(lanes: L, x: &[f32]) -> f32 {
 }
 
 /// The lanes one by one.
+#[allow(clippy::needless_range_loop)] // one index for several arrays, of a length the level says
 #[inline(always)]
 pub(super) fn apart<L: Lanes>(lanes: L, held: Held<L>) -> [f32; LANES] {
     let mut out = [0.0; LANES];

@@ -27,6 +27,7 @@ impl WithLanes for Softmax<'_> {
 ///
 /// Rows are short and of any length: what is left over of whole vectors is taken as one more, in which places beyond the row hold -inf.
 /// Their exponentials are +0 and show in no sum.
+#[allow(clippy::needless_range_loop)] // one index for several arrays, of a length the level says
 #[inline(always)]
 pub(super) fn normalise<L: Lanes>(lanes: L, row: &mut [f32], scale: f32) -> (f32, f32) {
     let (chunks, rest) = row.as_chunks_mut::<LANES>();
@@ -67,6 +68,7 @@ pub(super) fn normalise<L: Lanes>(lanes: L, row: &mut [f32], scale: f32) -> (f32
 }
 
 /// Replaces each value by its e^(x - max) and adds it to its lane.
+#[allow(clippy::needless_range_loop)] // one index for several arrays, of a length the level says
 #[inline(always)]
 pub(super) fn exponentials<L: Lanes>(lanes: L, chunk: &mut [f32; LANES], max: f32, sums: &mut Held<L>) {
     for x in chunk.iter_mut() {
