@@ -152,6 +152,10 @@ pub(crate) fn interleave<L: Lanes, const R: usize>(
     out: &mut [f32],
 ) {
     let depth = out.len() / R;
+    if R == 1 {
+        out.copy_from_slice(&rows[..depth]);
+        return;
+    }
     if depth < L::WIDTH {
         let (out, _) = out.as_chunks_mut::<R>();
         out.fill([0.0; R]);
