@@ -29,11 +29,11 @@ pub(crate) struct AttentionShape {
 /// Gradients of queries `[T, H·D]`, keys and values `[T, KV·D]`, all after RoPE.
 pub(crate) struct AttentionGradient {
     /// Of the queries.
-    pub(crate) q: Vec<f32>,
+    pub(crate) q: Buffer,
     /// Of the keys.
-    pub(crate) k: Vec<f32>,
+    pub(crate) k: Buffer,
     /// Of the values.
-    pub(crate) v: Vec<f32>,
+    pub(crate) v: Buffer,
 }
 
 /// Takes the gradient `[T, H·D]` of the attended values back to queries, keys and values.
@@ -49,7 +49,8 @@ pub(crate) fn attention_backward(
     let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
     let tokens = q.len() / (heads * head_dim);
     let group = heads / kv_heads;
-    let mut out = AttentionGradient { q: vec![0.0; q.len()], k: vec![0.0; k.len()], v: vec![0.0; v.len()] };
+    let room = |like: &[f32]| Buffer::unwritten(like.len());
+    let mut out = AttentionGradient { q: room(q), k: room(k), v: room(v) };
     let mut scores = Buffer::unwritten(tokens * tokens);
     let by_transpose = |a: &[f32], b: &[f32], c: &mut [f32]| {
         if shape.causal {
@@ -63,8 +64,8 @@ pub(crate) fn attention_backward(
         let values = columns(v, kv_heads, kv_head, head_dim);
         let packed_keys = PackedMatrix::from_rows(level, &keys, tokens, head_dim);
         let packed_values = PackedMatrix::from_columns(level, &values, tokens, head_dim);
-        let mut key_sum: Option<Vec<f32>> = None;
-        let mut value_sum: Option<Vec<f32>> = None;
+        let mut key_sum: Option<Buffer> = None;
+        let mut value_sum: Option<Buffer> = None;
         for head in kv_head * group..(kv_head + 1) * group {
             let p = &probabilities[head * tokens * tokens..][..tokens * tokens];
             let d = columns(gradient, heads, head, head_dim);
@@ -109,10 +110,10 @@ fn set_columns(rows: &mut [f32], heads: usize, head: usize, head_dim: usize, par
     }
 }
 
-fn merge(level: Level, sum: &mut Option<Vec<f32>>, part: &[f32]) {
+fn merge(level: Level, sum: &mut Option<Buffer>, part: &[f32]) {
     match sum {
         Some(sum) => kernel::add(level, sum, part),
-        None => *sum = Some(part.to_vec()),
+        None => *sum = Some(Buffer::copy_of(part)),
     }
 }
 
@@ -155,7 +156,7 @@ mod tests {
         let AttentionShape { heads, kv_heads, head_dim, scale, .. } = shape;
         let tokens = q.len() / (heads * head_dim);
         let mut out = [vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]];
-        let mut sums: Vec<[Option<Vec<f32>>; 2]> = vec![[None, None]; kv_heads];
+        let mut sums: Vec<[Option<Buffer>; 2]> = vec![[None, None]; kv_heads];
         for head in 0..heads {
             let kv_head = head / (heads / kv_heads);
             let p = &probabilities[head * tokens * tokens..][..tokens * tokens];

@@ -151,9 +151,9 @@ impl EncoderBlockBackward<'_> {
             let (of_text, others) = rest.split_at(saved.q.len());
             rest = others;
             let d = attention_backward(self.level, shape, &saved.q, &saved.k, &saved.v, &saved.probabilities, of_text);
-            q.extend(d.q);
-            k.extend(d.k);
-            v.extend(d.v);
+            q.extend_from_slice(&d.q);
+            k.extend_from_slice(&d.k);
+            v.extend_from_slice(&d.v);
         }
         (q, k, v)
     }

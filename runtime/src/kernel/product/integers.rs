@@ -45,7 +45,7 @@ impl IntegerPanels {
         let minima = !rows.minima.is_empty();
         let head = head_words(minima, columns);
         let (unit, groups) = (head + pair_words(rows.bits, columns, group), k / group);
-        let mut words = Aligned::zeros(rows.rows.div_ceil(2 * columns) * groups * unit);
+        let mut words = Aligned::lasting_zeros(rows.rows.div_ceil(2 * columns) * groups * unit);
         words.par_chunks_mut((groups * unit).max(1)).enumerate().for_each(|(pair, words)| {
             let first = 2 * columns * pair;
             for (g, unit) in words.chunks_exact_mut(unit).enumerate() {
@@ -163,6 +163,7 @@ impl IntegerPanels {
         let down = lanes.splat(1.0 / I::LARGER);
         // Two panels are a pair; one may be either of it.
         let first = if P == 1 { panel % 2 } else { 0 };
+        let rows_of_a_line = (32 * LINE / (I::BITS * 2 * C)).clamp(1, 4);
         for (g, a) in a.chunks_exact(self.group).enumerate() {
             let (mut scales, mut minima) = ([[down; 2]; P], [[down; 2]; P]);
             let mut pairs: [&[u32]; P] = [&[]; P];
@@ -177,14 +178,21 @@ impl IntegerPanels {
                 }
                 pairs[p] = integers;
             }
-            let mut ahead = pairs.map(|integers| integers.as_ptr().wrapping_add(AHEAD));
+            // The lines of the head's length before that of the integers asked for: the next group's head is in them.
+            let mut ahead = [self.words.as_ptr(); P];
+            for p in (0..P).step_by(2) {
+                ahead[p] = pairs[p].as_ptr().wrapping_add(AHEAD);
+                for line in 1..=head_words(I::MINIMA, C) / LINE {
+                    lanes.prefetch(ahead[p].wrapping_sub(LINE * line));
+                }
+            }
             let fours = pairs.map(|integers| &I::fours(integers)[..self.group / 4]);
             for (at, a) in a.as_chunks::<4>().0.iter().enumerate() {
                 for (row, a) in a.iter().enumerate() {
                     for p in 0..P {
-                        if p % 2 == 0 && row % I::ROWS_OF_A_LINE == 0 {
+                        if p % 2 == 0 && row % rows_of_a_line == 0 {
                             lanes.prefetch(ahead[p]);
-                            ahead[p] = ahead[p].wrapping_add(16);
+                            ahead[p] = ahead[p].wrapping_add(LINE);
                         }
                         let large = I::large_integers(lanes, &fours[p][at], (first + p) % 2, row);
                         let x = valued::<L, I>(lanes, large, scales[p], minima[p]);
@@ -332,4 +340,6 @@ fn bit_width(bits: IntegerBits) -> usize {
 /// Least magnitude of a scale that can be divided by what makes integers larger, 2²⁸, without loss.
 const LEAST_SIMPLE: f32 = f32::MIN_POSITIVE * (1 << 28) as f32;
 /// Words from the row at hand to the one that is asked for: without, one stream is all that a core keeps on its way from memory.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 640;
+/// Words of a cache line.
+const LINE: usize = 16;

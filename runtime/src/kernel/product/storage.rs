@@ -3,6 +3,7 @@
 //! A panel holds two vectors of columns for every k. Values are f32, bf16 or f16 where every one of them is such a number (half the memory
 //! and, in decoding, half the time), or integers with scales. Which of them changes no bit of any result.
 
+use pulp::bytemuck::Pod;
 use rayon::prelude::*;
 
 use super::BLOCK;
@@ -226,13 +227,8 @@ fn from_columns(bt: &[f32], n: usize, column: usize, width: usize, panel: &mut [
 }
 
 /// Makes all panels of `len` words each, `fill` taking a panel's first column and its words.
-fn panels<T: Copy + Default + Send>(
-    level: Level,
-    n: usize,
-    len: usize,
-    fill: impl Fn(usize, &mut [T]) + Sync,
-) -> Aligned<T> {
-    let mut panels = Aligned::zeros(n.div_ceil(level.panel_columns()) * len);
+fn panels<T: Pod + Send>(level: Level, n: usize, len: usize, fill: impl Fn(usize, &mut [T]) + Sync) -> Aligned<T> {
+    let mut panels = Aligned::lasting_zeros(n.div_ceil(level.panel_columns()) * len);
     fill_panels(level, &mut panels, len, fill);
     panels
 }

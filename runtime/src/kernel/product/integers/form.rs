@@ -11,8 +11,8 @@ pub(super) trait Form<L: Lanes> {
     const LARGER: f32;
     /// Whether a group has a minimum.
     const MINIMA: bool = false;
-    /// Rows of two panels of AVX2 in a cache line.
-    const ROWS_OF_A_LINE: usize;
+    /// Bits of an integer.
+    const BITS: usize;
     fn fours(words: &[u32]) -> &[Self::Four];
     /// Row `row` of panel `side`, `LARGER` times too large.
     fn large_integers(lanes: L, four: &Self::Four, side: usize, row: usize) -> [L::Vector; 2];
@@ -29,7 +29,7 @@ pub(super) struct Bytes;
 impl<L: Lanes> Form<L> for Bytes {
     type Four = [L::ByteRow; 8];
     const LARGER: f32 = 1.0;
-    const ROWS_OF_A_LINE: usize = 2;
+    const BITS: usize = 8;
 
     #[inline(always)]
     fn fours(words: &[u32]) -> &[[L::ByteRow; 8]] {
@@ -47,7 +47,7 @@ pub(super) struct Nibbles;
 impl<L: Lanes> Form<L> for Nibbles {
     type Four = [L::Words; 2];
     const LARGER: f32 = (1 << 28) as f32;
-    const ROWS_OF_A_LINE: usize = 4;
+    const BITS: usize = 4;
 
     #[inline(always)]
     fn fours(words: &[u32]) -> &[[L::Words; 2]] {
@@ -68,7 +68,7 @@ impl<L: Lanes> Form<L> for BytesAndMinima {
     type Four = [L::ByteRow; 8];
     const LARGER: f32 = 1.0;
     const MINIMA: bool = true;
-    const ROWS_OF_A_LINE: usize = 2;
+    const BITS: usize = 8;
 
     #[inline(always)]
     fn fours(words: &[u32]) -> &[[L::ByteRow; 8]] {
@@ -88,7 +88,7 @@ impl<L: Lanes> Form<L> for NibblesAndMinima {
     type Four = [L::Words; 2];
     const LARGER: f32 = (1 << 24) as f32;
     const MINIMA: bool = true;
-    const ROWS_OF_A_LINE: usize = 4;
+    const BITS: usize = 4;
 
     #[inline(always)]
     fn fours(words: &[u32]) -> &[[L::Words; 2]] {
