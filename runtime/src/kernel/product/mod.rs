@@ -207,19 +207,19 @@ fn cut<'a>(
     panels: usize,
 ) -> Vec<Task<'a>> {
     let rows = m.div_ceil(row_groups).next_multiple_of(level.tile_rows()).min(m);
-    let panels_each = panels.div_ceil(column_groups).next_multiple_of(2);
-    let (row_groups, column_groups) = (m.div_ceil(rows), panels.div_ceil(panels_each));
-    let mut tasks: Vec<Task<'a>> = (0..row_groups * column_groups)
+    let row_groups = m.div_ceil(rows);
+    let firsts = even_cuts(panels, column_groups);
+    let mut tasks: Vec<Task<'a>> = (0..row_groups * (firsts.len() - 1))
         .map(|i| Task { a, needed, packed, first_row: i % row_groups * rows, parts: Vec::new() })
         .collect();
     let mut start = 0;
     for (b, c) in right {
         let (columns, end) = (b.columns(), start + panel_pairs(b));
-        let groups = start / panels_each..end.div_ceil(panels_each);
+        let groups = firsts.partition_point(|first| *first <= start) - 1..firsts.partition_point(|first| *first < end);
         for (row_group, c) in c.chunks_mut(rows * columns).enumerate() {
-            let mut parts: Vec<Part<'a>> = groups
-                .clone()
-                .map(|group| (group * panels_each).saturating_sub(start))
+            let mut parts: Vec<Part<'a>> = firsts[groups.clone()]
+                .iter()
+                .map(|first| first.saturating_sub(start))
                 .map(|first_panel| Part { b, first_panel, out: Vec::with_capacity(rows) })
                 .collect();
             for row in c.chunks_exact_mut(columns) {
@@ -238,6 +238,14 @@ fn cut<'a>(
         start = end;
     }
     tasks
+}
+
+/// Where at most `groups` groups of an even number of panels begin, and the end: no run of groups, of those that a thread may get, holds
+/// more than its share and one pair.
+fn even_cuts(panels: usize, groups: usize) -> Vec<usize> {
+    let pairs = panels / 2;
+    let groups = groups.min(pairs);
+    (0..=groups).map(|group| 2 * (pairs * group / groups)).collect()
 }
 
 /// Chooses into how many groups of rows and of columns products of so many multiplications are cut.

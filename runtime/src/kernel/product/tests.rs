@@ -75,6 +75,17 @@ fn a_left_side_packed_for_several_tasks_gives_the_bits_of_the_reference() {
 }
 
 #[test]
+fn threads_get_parts_of_one_length() {
+    for (pairs, groups) in (1..100).flat_map(|pairs| (1..20).map(move |groups| (pairs, groups))) {
+        let cuts = even_cuts(2 * pairs, groups);
+        assert_eq!((cuts[0], cuts.last()), (0, Some(&(2 * pairs))));
+        assert!(cuts.is_sorted_by(|a, b| a < b) && cuts.iter().all(|cut| cut.is_multiple_of(2)), "{cuts:?}");
+        let half = cuts[(cuts.len() - 1) / 2];
+        assert!(groups % 2 == 1 || pairs < groups || half == pairs / 2 * 2, "{cuts:?}");
+    }
+}
+
+#[test]
 fn tiles_hold_every_row_and_leave_few_places_empty() {
     for level in levels() {
         let (tile, lower) = (level.tile_rows(), level.lower_tile_rows());
