@@ -226,9 +226,9 @@ impl Needs {
     fn activations(&self, choice: Choice) -> u64 {
         let costs = self.costs(choice.recompute);
         let in_flight = in_flight(choice.micro_batch, self.threads);
-        // Examples move between threads, and the allocator keeps something of what each has freed; a single one stays with its caller.
+        // Examples move between threads, and large buffers wait where each was; a single one stays with its caller.
         let idle = if in_flight > 1 { self.threads.saturating_sub(in_flight) as u64 } else { 0 };
-        let freed = costs.first().map_or(0, |cost| idle * (*cost).min(KEPT_BY_THREAD));
+        let freed = costs.first().map_or(0, |cost| idle * (*cost).min(Buffer::LARGE_WAITING_LEN_BYTES as u64));
         costs.iter().take(in_flight).sum::<u64>() + freed
     }
 
@@ -237,9 +237,6 @@ impl Needs {
         self.fixed + self.activations(choice) + gradients
     }
 }
-
-/// Freed memory that glibc keeps for a thread before it gives it back: one heap.
-const KEPT_BY_THREAD: u64 = 64 << 20;
 
 /// What a process holds besides models and rows, where the system does not say.
 const ASSUMED_PROCESS: u64 = 64 << 20;

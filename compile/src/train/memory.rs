@@ -63,8 +63,9 @@ pub fn example_len_bytes(config: &DecoderConfig, initial: &Adapter, example: &Ex
     let blocks = if recompute { 1 } else { config.layers };
     // The tape holds the hidden states between blocks; a gradient of them is copied twice on its way.
     let tape = (config.layers + 1) * hidden + 3 * hidden;
-    // Gradients of a block's inner values, and an adapted layer's scaled copy of its own.
-    let backward = 4 * config.intermediate + 6 * hidden + 2 * queries + 2 * keys + tokens;
+    // Gradients of a block's inner values, those of the heads by themselves, each key-value head's scores, and an adapted layer's scaled
+    // copy of its own.
+    let backward = 4 * config.intermediate + 6 * hidden + 3 * queries + 4 * keys + config.kv_heads * tokens;
     let (_, head) = loss_head_len_bytes(config, std::slice::from_ref(example));
     let inside = (tokens * backward).max(head as usize / 4);
     4 * (tokens * (blocks * kept + tape) + inside) as u64

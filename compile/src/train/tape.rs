@@ -2,13 +2,15 @@
 //!
 //! candle sees a chain of our own operations and nothing else, because its own CPU kernels give other bits on other machines. Each
 //! operation's forward is runtime's function and its backward stands in `gradient`; frozen weights live inside the operation, so
-//! the tape never asks for their gradient. What candle itself adds is one IEEE addition per gradient element, `+0 + g`.
+//! the tape never asks for their gradient. Hidden states and their gradients pass from operation to operation beside the tape, on which
+//! stands one value for each: candle would copy them with threads of its own, which take the cores from ours. What it adds to a
+//! gradient, one IEEE addition `+0 + g`, is done to those beside it too.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout as TapeLayout, Shape, Storage, Tensor, Var};
-use kolm_runtime::kernel::{self, Buffer, KeyValue};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout as TapeLayout, Shape, Tensor, Var};
+use kolm_runtime::kernel::{self, Buffer, Fma, KeyValue, Level, Vectorized};
 use kolm_runtime::model::{BlockActivations, Decoder, LoraBlock, SegmentKv};
 
 use super::engine::ExampleGradient;
@@ -40,19 +42,20 @@ pub(crate) fn adapter_gradient(
     record: Option<&Arc<Recorder>>,
 ) -> Result<ExampleGradient, TrainError> {
     let inputs = inputs(example);
-    let shape = (inputs.len(), network.decoder.config.hidden);
     let embedded = network.decoder.embed(inputs)?;
     if let Some(record) = record {
-        record.tensor("forward", None, "model.embed_tokens", "hidden states", &[shape.0, shape.1], &embedded);
+        let shape = [inputs.len(), network.decoder.config.hidden];
+        record.tensor("forward", None, "model.embed_tokens", "hidden states", &shape, &embedded);
     }
-    let mut hidden = Tensor::from_vec(embedded, shape, &Device::Cpu)?;
+    let beside = Beside::of(embedded);
+    let mut hidden = Tensor::from_slice(&[0.0f32], 1, &Device::Cpu)?;
     for (layer, flat) in leaves.iter().enumerate() {
-        let block = BlockOp { network: network.clone(), layer, saved: Mutex::new(None), record: record.cloned() };
-        hidden = hidden.apply_op2(flat, block)?;
+        let (network, beside, kept) = (network.clone(), beside.clone(), Mutex::new(None));
+        hidden = hidden.apply_op2(flat, BlockOp { network, layer, beside, kept, record: record.cloned() })?;
     }
     let result = Arc::new(OnceLock::new());
-    let head =
-        HeadOp { network: network.clone(), example: example.clone(), result: result.clone(), record: record.cloned() };
+    let (network, record) = (network.clone(), record.cloned());
+    let head = HeadOp { network, example: example.clone(), beside, result: result.clone(), record };
     let loss = hidden.apply_op1(head)?;
     let mut gradients = loss.backward()?;
     let groups = leaves
@@ -62,7 +65,7 @@ pub(crate) fn adapter_gradient(
             None => Ok(vec![0.0; leaf.elem_count()]),
         })
         .collect::<Result<_, _>>()?;
-    let loss = result.get().map_or(f64::NAN, |result: &HeadGradient| result.loss);
+    let loss = result.get().copied().unwrap_or(f64::NAN);
     Ok(example_gradient(example, loss, groups))
 }
 
@@ -77,23 +80,22 @@ pub(crate) fn decoder_gradient(network: &Network, example: &Example) -> Result<E
     let mut hidden = decoder.embed(inputs)?;
     let mut kept = Vec::with_capacity(layers);
     for layer in 0..layers {
-        let (out, saved) = network.forward(layer, &hidden, !network.recompute, None);
-        kept.push(if network.recompute { Err(hidden) } else { Ok(saved) });
+        let (out, activations) = network.forward(layer, hidden, None);
+        kept.push(activations);
         hidden = out;
     }
     let head = head(decoder.level, decoder, &hidden, example, true, None);
     let mut gradient = Buffer::from(head.hidden);
     let (mut norm, mut table) = head.learned.unwrap_or_default();
     for part in [&mut *gradient, &mut norm, &mut table] {
-        positive_zeros(part);
+        positive_zeros(decoder.level, part);
     }
     let mut blocks = Vec::with_capacity(layers);
     for (layer, kept) in kept.into_iter().enumerate().rev() {
-        let saved = kept.unwrap_or_else(|input| network.forward(layer, &input, true, None).1);
-        let (input, mut flat) = network.backward(layer, &saved, &gradient, true, None);
+        let (input, mut flat) = network.backward(layer, kept, &gradient, true, None);
         gradient = input.unwrap_or_default();
-        positive_zeros(&mut gradient);
-        positive_zeros(&mut flat);
+        positive_zeros(decoder.level, &mut gradient);
+        positive_zeros(decoder.level, &mut flat);
         blocks.push(flat);
     }
     let rows = token_rows(inputs, &gradient, config.hidden);
@@ -117,9 +119,20 @@ fn example_gradient(example: &Example, loss: f64, groups: Vec<Vec<f32>>) -> Exam
 }
 
 /// Adds `+0` to each value: `-0` becomes `+0`, nothing else changes.
-fn positive_zeros(values: &mut [f32]) {
-    for value in values {
-        *value += 0.0;
+fn positive_zeros(level: Level, values: &mut [f32]) {
+    kernel::in_parts(1, [values], [], |[values], []| level.vectorize(PositiveZeros(values)));
+}
+
+struct PositiveZeros<'a>(&'a mut [f32]);
+
+impl Vectorized for PositiveZeros<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<F: Fma>(self) {
+        for value in self.0 {
+            *value += 0.0;
+        }
     }
 }
 
@@ -135,24 +148,41 @@ fn token_rows(tokens: &[u32], gradient: &[f32], width: usize) -> BTreeMap<u32, V
     rows
 }
 
+/// What a block's backward pass starts from.
+enum Kept {
+    /// What the forward pass computed.
+    Activations(Box<BlockActivations>),
+    /// The hidden states that came in, where the rest is computed again.
+    Input(Vec<f32>),
+}
+
 impl Network {
     /// Runs one block over an example from position 0.
-    fn forward(
+    fn forward(&self, layer: usize, input: Vec<f32>, record: Option<&Recorder>) -> (Vec<f32>, Kept) {
+        if self.recompute {
+            let (out, _) = self.run(layer, input.clone(), record.is_some(), record);
+            (out, Kept::Input(input))
+        } else {
+            let (out, saved) = self.run(layer, input, true, record);
+            (out, Kept::Activations(Box::new(saved)))
+        }
+    }
+
+    fn run(
         &self,
         layer: usize,
-        input: &[f32],
+        mut hidden: Vec<f32>,
         keep: bool,
         record: Option<&Recorder>,
     ) -> (Vec<f32>, BlockActivations) {
         let decoder = &*self.decoder;
         let config = &decoder.config;
-        let tokens = input.len() / config.hidden;
-        let mut hidden = input.to_vec();
+        let tokens = hidden.len() / config.hidden;
         let mut kv = KeyValue::new(config.kv_heads, config.head_dim, tokens);
         let mut saved = BlockActivations::default();
         let lora = self.lora.get(layer);
         let mut segments = [SegmentKv { tokens, kv: &mut kv }];
-        let keep = (keep || record.is_some()).then_some(&mut saved);
+        let keep = keep.then_some(&mut saved);
         decoder.blocks[layer].forward(decoder.level, config, &decoder.rope, lora, &mut hidden, &mut segments, keep);
         if let Some(record) = record {
             record.forward(layer, config, &saved, &hidden);
@@ -164,11 +194,15 @@ impl Network {
     fn backward(
         &self,
         layer: usize,
-        saved: &BlockActivations,
+        kept: Kept,
         gradient: &[f32],
         wants_input: bool,
         record: Option<&Recorder>,
     ) -> (Option<Buffer>, Vec<f32>) {
+        let saved = match kept {
+            Kept::Activations(saved) => saved,
+            Kept::Input(input) => Box::new(self.run(layer, input, true, None).1),
+        };
         let backward = BlockBackward {
             level: self.decoder.level,
             config: &self.decoder.config,
@@ -176,7 +210,7 @@ impl Network {
             block: &self.decoder.blocks[layer],
             lora: self.lora.get(layer),
             places: &self.places[layer],
-            saved,
+            saved: &saved,
             record: record.map(|record| (record, layer)),
         };
         let mut flat = vec![0.0; self.flat_lens[layer]];
@@ -185,11 +219,30 @@ impl Network {
     }
 }
 
+/// What passes from operation to operation beside the tape: the hidden states on the way there, their gradient on the way back.
+#[derive(Clone)]
+struct Beside(Arc<Mutex<Buffer>>);
+
+impl Beside {
+    fn of(hidden: Vec<f32>) -> Self {
+        Self(Arc::new(Mutex::new(hidden.into())))
+    }
+
+    fn take(&self) -> Buffer {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn put(&self, values: Buffer) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = values;
+    }
+}
+
 /// One transformer block over one example from position 0.
 struct BlockOp {
     network: Arc<Network>,
     layer: usize,
-    saved: Mutex<Option<BlockActivations>>,
+    beside: Beside,
+    kept: Mutex<Option<Kept>>,
     record: Option<Arc<Recorder>>,
 }
 
@@ -200,18 +253,16 @@ impl CustomOp2 for BlockOp {
 
     fn cpu_fwd(
         &self,
-        hidden: &CpuStorage,
-        hidden_layout: &TapeLayout,
+        _: &CpuStorage,
+        _: &TapeLayout,
         _: &CpuStorage,
         _: &TapeLayout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let keep = !self.network.recompute;
-        let (out, saved) =
-            self.network.forward(self.layer, values(hidden, hidden_layout)?, keep, self.record.as_deref());
-        if keep {
-            *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
-        }
-        Ok((CpuStorage::F32(out), hidden_layout.shape().clone()))
+        let hidden = self.beside.take().into_vec();
+        let (out, kept) = self.network.forward(self.layer, hidden, self.record.as_deref());
+        self.beside.put(out.into());
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        Ok(one_value())
     }
 
     fn bwd(
@@ -219,19 +270,21 @@ impl CustomOp2 for BlockOp {
         hidden: &Tensor,
         flat: &Tensor,
         _: &Tensor,
-        gradient: &Tensor,
+        _: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let kept = self.saved.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let saved = match kept {
-            Some(saved) => saved,
-            None => with_values(hidden, |hidden| self.network.forward(self.layer, hidden, true, None).1)?,
-        };
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let kept =
+            kept.ok_or_else(|| candle_core::Error::Msg("a block runs forward first, and back once".to_string()))?;
+        let mut gradient = self.beside.take();
+        positive_zeros(self.network.decoder.level, &mut gradient);
         // Below the first block of a frozen base nothing learns.
         let wants_input = self.layer > 0;
-        let (input, flat_gradient) = with_values(gradient, |gradient| {
-            self.network.backward(self.layer, &saved, gradient, wants_input, self.record.as_deref())
-        })?;
-        let input = input.map(|input| Tensor::from_vec(input.into_vec(), hidden.shape(), &Device::Cpu)).transpose()?;
+        let (input, flat_gradient) =
+            self.network.backward(self.layer, kept, &gradient, wants_input, self.record.as_deref());
+        let input = input.map(|input| {
+            self.beside.put(input);
+            hidden.clone()
+        });
         Ok((input, Some(Tensor::from_vec(flat_gradient, flat.shape(), &Device::Cpu)?)))
     }
 }
@@ -240,7 +293,8 @@ impl CustomOp2 for BlockOp {
 struct HeadOp {
     network: Arc<Network>,
     example: Example,
-    result: Arc<OnceLock<HeadGradient>>,
+    beside: Beside,
+    result: Arc<OnceLock<f64>>,
     record: Option<Arc<Recorder>>,
 }
 
@@ -249,35 +303,23 @@ impl CustomOp1 for HeadOp {
         "loss head"
     }
 
-    fn cpu_fwd(&self, hidden: &CpuStorage, layout: &TapeLayout) -> candle_core::Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(&self, _: &CpuStorage, _: &TapeLayout) -> candle_core::Result<(CpuStorage, Shape)> {
         let decoder = &*self.network.decoder;
-        let (hidden, record) = (values(hidden, layout)?, self.record.as_deref());
-        let gradient = head(decoder.level, decoder, hidden, &self.example, false, record);
-        let loss = gradient.loss as f32;
+        let hidden = self.beside.take();
+        let HeadGradient { loss, hidden, .. } =
+            head(decoder.level, decoder, &hidden, &self.example, false, self.record.as_deref());
+        self.beside.put(hidden.into());
         // Each operation runs forward once, so the cell is empty.
-        let _ = self.result.set(gradient);
-        Ok((CpuStorage::F32(vec![loss]), ().into()))
+        let _ = self.result.set(loss);
+        Ok(one_value())
     }
 
     fn bwd(&self, hidden: &Tensor, _: &Tensor, _: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let result = self.result.get();
-        let result = result.ok_or_else(|| candle_core::Error::Msg("the loss head runs forward first".to_string()))?;
-        Tensor::from_slice(&result.hidden, hidden.shape(), &Device::Cpu).map(Some)
+        Ok(Some(hidden.clone()))
     }
 }
 
-fn values<'a>(storage: &'a CpuStorage, layout: &TapeLayout) -> candle_core::Result<&'a [f32]> {
-    let (start, end) = layout
-        .contiguous_offsets()
-        .ok_or_else(|| candle_core::Error::Msg("a strided tensor on the tape".to_string()))?;
-    Ok(&storage.as_slice::<f32>()?[start..end])
-}
-
-fn with_values<R>(tensor: &Tensor, body: impl FnOnce(&[f32]) -> R) -> candle_core::Result<R> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => Ok(body(values(storage, layout)?)),
-        _ => Err(candle_core::Error::Msg("a tensor of another device on the tape".to_string())),
-    }
+/// What stands on the tape for values beside it.
+fn one_value() -> (CpuStorage, Shape) {
+    (CpuStorage::F32(vec![0.0]), 1.into())
 }

@@ -1,12 +1,9 @@
 //! Element-wise activations and additions; no element depends on another.
 
-use rayon::prelude::*;
-
 use super::fma::Fma;
 use super::level::{Level, Vectorized};
 use super::math::{erf, sigmoid, tanh};
-use super::spread::worthwhile;
-use super::{PARALLEL_ELEMENTS, rows_per_task};
+use super::spread::in_parts;
 
 /// Computes `out_i = (g_i sigmoid(g_i)) u_i`, the SwiGLU product.
 ///
@@ -16,33 +13,17 @@ use super::{PARALLEL_ELEMENTS, rows_per_task};
 pub fn silu_multiply(level: Level, gate: &[f32], up: &[f32], out: &mut [f32]) {
     assert_eq!(gate.len(), out.len(), "gate and output of silu_multiply");
     assert_eq!(up.len(), out.len(), "up and output of silu_multiply");
-    if !worthwhile(out.len(), PARALLEL_ELEMENTS) {
-        level.vectorize(SiluMultiply { gate, up, out });
-        return;
-    }
-    let chunk = rows_per_task(out.len(), 1);
-    out.par_chunks_mut(chunk)
-        .zip(gate.par_chunks(chunk))
-        .zip(up.par_chunks(chunk))
-        .for_each(|((out, gate), up)| level.vectorize(SiluMultiply { gate, up, out }));
+    in_parts(1, [out], [gate, up], |[out], [gate, up]| level.vectorize(SiluMultiply { gate, up, out }));
 }
 
 /// Replaces each x by `(0.5 x) (1 + erf(x √½))`, √½ rounded to f32.
 pub fn gelu(level: Level, x: &mut [f32]) {
-    if !worthwhile(x.len(), PARALLEL_ELEMENTS) {
-        level.vectorize(Gelu(x));
-        return;
-    }
-    x.par_chunks_mut(rows_per_task(x.len(), 1)).for_each(|x| level.vectorize(Gelu(x)));
+    in_parts(1, [x], [], |[x], []| level.vectorize(Gelu(x)));
 }
 
 /// Replaces each x by `(0.5 x) (1 + tanh(√(2/π) (x + 0.044715 x³)))`, the inner sum as `fma(0.044715 x², x, x)`.
 pub fn gelu_tanh(level: Level, x: &mut [f32]) {
-    if !worthwhile(x.len(), PARALLEL_ELEMENTS) {
-        level.vectorize(GeluTanh(x));
-        return;
-    }
-    x.par_chunks_mut(rows_per_task(x.len(), 1)).for_each(|x| level.vectorize(GeluTanh(x)));
+    in_parts(1, [x], [], |[x], []| level.vectorize(GeluTanh(x)));
 }
 
 /// Adds `bias` `[N]` to each row of `y` `[T, N]`.
@@ -55,7 +36,7 @@ pub fn add_bias(level: Level, y: &mut [f32], bias: &[f32]) {
         return;
     }
     assert!(!bias.is_empty() && y.len().is_multiple_of(bias.len()), "whole rows in add_bias");
-    level.vectorize(AddBias { y, bias });
+    in_parts(bias.len(), [y], [], |[y], []| level.vectorize(AddBias { y, bias }));
 }
 
 /// Computes `y_i = y_i + x_i`.
@@ -65,7 +46,7 @@ pub fn add_bias(level: Level, y: &mut [f32], bias: &[f32]) {
 /// Where the lengths differ.
 pub fn add(level: Level, y: &mut [f32], x: &[f32]) {
     assert_eq!(y.len(), x.len(), "terms of add");
-    level.vectorize(Add { y, x });
+    in_parts(1, [y], [x], |[y], [x]| level.vectorize(Add { y, x }));
 }
 
 /// Computes `y_i = fma(s, x_i, y_i)`.
@@ -75,7 +56,7 @@ pub fn add(level: Level, y: &mut [f32], x: &[f32]) {
 /// Where the lengths differ.
 pub fn scaled_add(level: Level, y: &mut [f32], s: f32, x: &[f32]) {
     assert_eq!(y.len(), x.len(), "terms of scaled_add");
-    level.vectorize(ScaledAdd { y, s, x });
+    in_parts(1, [y], [x], |[y], [x]| level.vectorize(ScaledAdd { y, s, x }));
 }
 
 struct SiluMultiply<'a> {

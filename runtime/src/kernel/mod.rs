@@ -62,7 +62,7 @@ pub use reduce::{LANES, dot, max, sum, sum_squares};
 pub use rope::{RopeScaling, RopeTable};
 pub use scores::{StoredRows, scores, widen};
 pub use softmax::softmax;
-pub use spread::{awake, side_by_side};
+pub use spread::{awake, in_parts, side_by_side};
 
 /// Why a kernel level cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,14 +90,6 @@ impl KernelError {
             KernelError::LevelUnavailable { .. } => "kernel.level-unavailable",
         }
     }
-}
-
-/// Element-wise work below this many elements runs on the calling thread: handing it over costs more.
-const PARALLEL_ELEMENTS: usize = 1 << 16;
-
-/// Rows for one task of element-wise work: about 16 Ki elements, at least one row.
-fn rows_per_task(rows: usize, width: usize) -> usize {
-    ((1usize << 14) / width.max(1)).clamp(1, rows.max(1))
 }
 
 #[cfg(test)]

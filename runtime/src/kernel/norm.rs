@@ -4,14 +4,11 @@
 //! LayerNorm: `μ = Σ x / C`, `d_i = x_i - μ`, `r = 1 / √(Σ d² / C + eps)`, `y_i = fma(d_i r, w_i, b_i)`.
 //! Sums are the 32-lane reduction; √ and / are IEEE.
 
-use rayon::prelude::*;
-
 use super::fma::Fma;
 use super::lanes::Lanes;
 use super::level::{Level, WithLanes};
 use super::reduce::{dot_lanes, sum_lanes};
-use super::spread::worthwhile;
-use super::{PARALLEL_ELEMENTS, rows_per_task};
+use super::spread::in_parts;
 
 /// Normalises each row of `x` `[T, C]` by its root mean square into `out` `[T, C]`; `weight` is `[C]`.
 ///
@@ -25,14 +22,7 @@ pub fn rms_norm(level: Level, x: &[f32], weight: &[f32], eps: f32, out: &mut [f3
         return;
     }
     assert!(width > 0 && x.len().is_multiple_of(width), "whole rows in rms_norm");
-    if !worthwhile(x.len(), PARALLEL_ELEMENTS) {
-        level.with_lanes(Rms { x, weight, eps, out });
-        return;
-    }
-    let chunk = rows_per_task(x.len() / width, width) * width;
-    out.par_chunks_mut(chunk)
-        .zip(x.par_chunks(chunk))
-        .for_each(|(out, x)| level.with_lanes(Rms { x, weight, eps, out }));
+    in_parts(width, [out], [x], |[out], [x]| level.with_lanes(Rms { x, weight, eps, out }));
 }
 
 /// Normalises each row of `x` `[T, C]` to mean 0 and variance 1 into `out` `[T, C]`; `weight` and `bias` are `[C]`.
@@ -48,14 +38,7 @@ pub fn layer_norm(level: Level, x: &[f32], weight: &[f32], bias: &[f32], eps: f3
         return;
     }
     assert!(width > 0 && x.len().is_multiple_of(width), "whole rows in layer_norm");
-    if !worthwhile(x.len(), PARALLEL_ELEMENTS) {
-        level.with_lanes(Layer { x, weight, bias, eps, out });
-        return;
-    }
-    let chunk = rows_per_task(x.len() / width, width) * width;
-    out.par_chunks_mut(chunk)
-        .zip(x.par_chunks(chunk))
-        .for_each(|(out, x)| level.with_lanes(Layer { x, weight, bias, eps, out }));
+    in_parts(width, [out], [x], |[out], [x]| level.with_lanes(Layer { x, weight, bias, eps, out }));
 }
 
 struct Rms<'a> {

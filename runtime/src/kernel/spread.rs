@@ -82,11 +82,59 @@ fn look_out<'s>(scope: &rayon::Scope<'s>, done: &'s AtomicBool) {
     scope.spawn(|scope| look_out(scope, done));
 }
 
+/// Runs `body` on parts of some outputs and inputs, all of one length: the same whole rows of `width` values of each. Large ones are spread
+/// over the current thread pool.
+///
+/// # Panics
+///
+/// Where lengths differ, or are not whole rows.
+pub fn in_parts<const O: usize, const I: usize>(
+    width: usize,
+    outputs: [&mut [f32]; O],
+    inputs: [&[f32]; I],
+    body: impl Fn([&mut [f32]; O], [&[f32]; I]) + Sync,
+) {
+    let len = outputs[0].len();
+    let lens = outputs.iter().map(|part| part.len()).chain(inputs.iter().map(|part| part.len()));
+    assert!(lens.into_iter().all(|other| other == len), "values of one length");
+    assert!(len == 0 || width > 0 && len.is_multiple_of(width), "whole rows");
+    if worthwhile(len, PARALLEL_ELEMENTS) {
+        halves(width, outputs, inputs, &body);
+    } else if len > 0 {
+        body(outputs, inputs);
+    }
+}
+
+fn halves<const O: usize, const I: usize>(
+    width: usize,
+    outputs: [&mut [f32]; O],
+    inputs: [&[f32]; I],
+    body: &(impl Fn([&mut [f32]; O], [&[f32]; I]) + Sync),
+) {
+    let len = outputs[0].len();
+    if len <= width || len <= TASK_ELEMENTS {
+        return body(outputs, inputs);
+    }
+    let middle = len / width / 2 * width;
+    let mut outputs = outputs.map(|values| values.split_at_mut(middle));
+    let [first, second] = [
+        outputs.each_mut().map(|(first, _)| std::mem::take(first)),
+        outputs.each_mut().map(|(_, second)| std::mem::take(second)),
+    ];
+    let inputs = inputs.map(|values| values.split_at(middle));
+    let (a, b) = (inputs.map(|(first, _)| first), inputs.map(|(_, second)| second));
+    rayon::join(|| halves(width, first, a, body), || halves(width, second, b, body));
+}
+
 /// Whether `work`, in whatever unit, is at least `least` and there are other threads to take parts of it.
 pub(super) fn worthwhile(work: usize, least: usize) -> bool {
     work >= least && !ALONE.get() && rayon::current_num_threads() > 1
 }
 
+/// Element-wise work below this many elements runs on the calling thread: handing it over costs more.
+const PARALLEL_ELEMENTS: usize = 1 << 16;
+/// Elements of one task of element-wise work, if they are not one row.
+const TASK_ELEMENTS: usize = 1 << 14;
 /// Times that a thread looks for work before it is let go: a few microseconds.
 const LOOKS: usize = 64;
 
@@ -142,6 +190,24 @@ mod tests {
             }
             let refused = || std::panic::catch_unwind(|| awake(|| assert!(threads > 7, "refused")));
             assert!(pool.install(refused).is_err(), "a panic ends it");
+        }
+    }
+
+    #[test]
+    fn parts_are_whole_rows_and_each_is_seen_once() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("a thread pool");
+        for (rows, width) in [(0, 5), (1, 1), (3, 100_000), (70_001, 1), (911, 97), (1, 70_000)] {
+            let input: Vec<f32> = (0..rows * width).map(|i| (i % 1000) as f32).collect();
+            let (mut sum, mut copy) = (vec![1.0; rows * width], vec![0.0; rows * width]);
+            pool.install(|| {
+                in_parts(width, [&mut sum, &mut copy], [&input], |[sum, copy], [input]| {
+                    assert!(input.len().is_multiple_of(width) && !input.is_empty());
+                    sum.iter_mut().zip(input).for_each(|(sum, x)| *sum += x);
+                    copy.copy_from_slice(input);
+                });
+            });
+            assert!(sum.iter().zip(&input).all(|(sum, x)| *sum == x + 1.0), "{rows} rows of {width}");
+            assert_eq!(copy, input);
         }
     }
 

@@ -3,25 +3,26 @@
 //! `d gate = (d · up) · (σ + silu · (1 − σ))`, `d up = d · silu`, with `σ = sigmoid(gate)`, `silu = gate · σ`.
 //! GELU: `d x = d · (Φ(x) + x φ(x))`. Element by element, in the order written below.
 
-use kolm_runtime::kernel::{Buffer, Fma, Level, Vectorized, math};
+use kolm_runtime::kernel::{self, Buffer, Fma, Level, Vectorized, math};
 
 /// Gradients of gate and up, each as long as `gradient`.
 pub(crate) fn silu_multiply_backward(level: Level, gate: &[f32], up: &[f32], gradient: &[f32]) -> (Buffer, Buffer) {
     let mut gate_gradient = Buffer::unwritten(gate.len());
     let mut up_gradient = Buffer::unwritten(gate.len());
-    level.vectorize(SiluMultiply {
-        gate,
-        up,
-        gradient,
-        gate_gradient: &mut gate_gradient,
-        up_gradient: &mut up_gradient,
-    });
+    kernel::in_parts(
+        1,
+        [&mut gate_gradient, &mut up_gradient],
+        [gate, up, gradient],
+        |[gate_gradient, up_gradient], [gate, up, gradient]| {
+            level.vectorize(SiluMultiply { gate, up, gradient, gate_gradient, up_gradient });
+        },
+    );
     (gate_gradient, up_gradient)
 }
 
 /// Gradient of GELU's argument `x`, written over the gradient of its result.
 pub(crate) fn gelu_backward(level: Level, x: &[f32], gradient: &mut [f32]) {
-    level.vectorize(Gelu { x, gradient });
+    kernel::in_parts(1, [gradient], [x], |[gradient], [x]| level.vectorize(Gelu { x, gradient }));
 }
 
 struct SiluMultiply<'a> {

@@ -49,31 +49,60 @@ pub(crate) fn attention_backward(
     let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
     let tokens = q.len() / (heads * head_dim);
     let group = heads / kv_heads;
-    let room = |like: &[f32]| Buffer::unwritten(like.len());
-    let mut out = AttentionGradient { q: room(q), k: room(k), v: room(v) };
-    let mut scores = Buffer::unwritten(tokens * tokens);
-    let by_transpose = |a: &[f32], b: &[f32], c: &mut [f32]| {
-        if shape.causal {
-            kernel::product_transposed_lower(level, a, b, tokens, head_dim, c);
-        } else {
-            kernel::product_transposed(level, a, b, tokens, tokens, head_dim, c);
-        }
+    let room = |heads: usize| {
+        let [q, k, v] = [heads * group, heads, heads].map(|heads| Buffer::unwritten(heads * tokens * head_dim));
+        AttentionGradient { q, k, v }
     };
-    for kv_head in 0..kv_heads {
+    let mut out = room(kv_heads);
+    // Memory comes from the thread to which it goes back.
+    let rooms = (0..kv_heads).map(|kv_head| (kv_head, room(1))).collect();
+    let parts = kernel::side_by_side(rooms, |(kv_head, mut out)| {
         let keys = columns(k, kv_heads, kv_head, head_dim);
         let values = columns(v, kv_heads, kv_head, head_dim);
-        let packed_keys = PackedMatrix::from_rows(level, &keys, tokens, head_dim);
-        let packed_values = PackedMatrix::from_columns(level, &values, tokens, head_dim);
-        let mut key_sum: Option<Buffer> = None;
-        let mut value_sum: Option<Buffer> = None;
-        for head in kv_head * group..(kv_head + 1) * group {
+        let side = KeyValueHead {
+            level,
+            shape,
+            keys: PackedMatrix::from_rows(level, &keys, tokens, head_dim),
+            values: PackedMatrix::from_columns(level, &values, tokens, head_dim),
+        };
+        let heads_of = (kv_head * group..(kv_head + 1) * group).map(|head| {
             let p = &probabilities[head * tokens * tokens..][..tokens * tokens];
-            let d = columns(gradient, heads, head, head_dim);
-            let queries = columns(q, heads, head, head_dim);
+            (p, columns(gradient, heads, head, head_dim), columns(q, heads, head, head_dim))
+        });
+        side.backward(heads_of, &mut out);
+        out
+    });
+    for (kv_head, AttentionGradient { q, k, v }) in parts.into_iter().enumerate() {
+        for (head, part) in q.chunks_exact(tokens * head_dim).enumerate() {
+            set_columns(&mut out.q, heads, kv_head * group + head, head_dim, part);
+        }
+        set_columns(&mut out.k, kv_heads, kv_head, head_dim, &k);
+        set_columns(&mut out.v, kv_heads, kv_head, head_dim, &v);
+    }
+    out
+}
+
+/// Keys and values of one head, `[T, D]`.
+struct KeyValueHead {
+    level: Level,
+    shape: AttentionShape,
+    keys: PackedMatrix,
+    values: PackedMatrix,
+}
+
+impl KeyValueHead {
+    /// Takes the gradients of the query heads that share it, each with its probabilities `[T, T]`, gradient and queries `[T, D]`, back to
+    /// queries, head after head `[T, D]`, key and value.
+    fn backward<'a>(&self, heads: impl Iterator<Item = (&'a [f32], Buffer, Buffer)>, out: &mut AttentionGradient) {
+        let Self { level, shape, .. } = *self;
+        let (tokens, len) = (self.keys.k(), self.keys.k() * shape.head_dim);
+        let mut scores = Buffer::unwritten(tokens * tokens);
+        let mut part = Buffer::unwritten(len);
+        for (head, (p, d, queries)) in heads.enumerate() {
             if shape.causal {
-                kernel::product_lower(level, &d, &packed_values, &mut scores);
+                kernel::product_lower(level, &d, &self.values, &mut scores);
             } else {
-                kernel::product(level, &d, tokens, &packed_values, &mut scores);
+                kernel::product(level, &d, tokens, &self.values, &mut scores);
             }
             for (row, (s, p)) in scores.chunks_exact_mut(tokens).zip(p.chunks_exact(tokens)).enumerate() {
                 let seen = if shape.causal { row + 1 } else { tokens };
@@ -81,18 +110,27 @@ pub(crate) fn attention_backward(
                 level.vectorize(ScoreRow { p: &p[..seen], s: &mut s[..seen], dot, scale: shape.scale });
                 s[seen..].fill(0.0);
             }
-            let mut part = Buffer::unwritten(tokens * head_dim);
-            kernel::product(level, &scores, tokens, &packed_keys, &mut part);
-            set_columns(&mut out.q, heads, head, head_dim, &part);
-            by_transpose(&scores, &queries, &mut part);
-            merge(level, &mut key_sum, &part);
-            by_transpose(p, &d, &mut part);
-            merge(level, &mut value_sum, &part);
+            kernel::product(level, &scores, tokens, &self.keys, &mut out.q[head * len..][..len]);
+            for (scores, values, sum) in [(&*scores, &queries, &mut out.k), (p, &d, &mut out.v)] {
+                if head == 0 {
+                    self.by_transpose(scores, values, sum);
+                } else {
+                    self.by_transpose(scores, values, &mut part);
+                    kernel::add(level, sum, &part);
+                }
+            }
         }
-        set_columns(&mut out.k, kv_heads, kv_head, head_dim, &key_sum.expect("a group has at least one head"));
-        set_columns(&mut out.v, kv_heads, kv_head, head_dim, &value_sum.expect("a group has at least one head"));
     }
-    out
+
+    /// `aᵀ b` of scores or probabilities `[T, T]` and what a head has of each token.
+    fn by_transpose(&self, a: &[f32], b: &[f32], c: &mut [f32]) {
+        let (tokens, head_dim) = (self.keys.k(), self.shape.head_dim);
+        if self.shape.causal {
+            kernel::product_transposed_lower(self.level, a, b, tokens, head_dim, c);
+        } else {
+            kernel::product_transposed(self.level, a, b, tokens, tokens, head_dim, c);
+        }
+    }
 }
 
 /// One head's columns of `[T, heads · D]` as `[T, D]`.
@@ -107,13 +145,6 @@ fn columns(rows: &[f32], heads: usize, head: usize, head_dim: usize) -> Buffer {
 fn set_columns(rows: &mut [f32], heads: usize, head: usize, head_dim: usize, part: &[f32]) {
     for (row, part) in rows.chunks_exact_mut(heads * head_dim).zip(part.chunks_exact(head_dim)) {
         row[head * head_dim..(head + 1) * head_dim].copy_from_slice(part);
-    }
-}
-
-fn merge(level: Level, sum: &mut Option<Buffer>, part: &[f32]) {
-    match sum {
-        Some(sum) => kernel::add(level, sum, part),
-        None => *sum = Some(Buffer::copy_of(part)),
     }
 }
 
@@ -140,6 +171,13 @@ mod tests {
     use kolm_runtime::kernel::{KeyValue, SplitMix};
 
     use super::*;
+
+    fn merge(level: Level, sum: &mut Option<Buffer>, part: &[f32]) {
+        match sum {
+            Some(sum) => kernel::add(level, sum, part),
+            None => *sum = Some(Buffer::copy_of(part)),
+        }
+    }
 
     fn bits(values: &[f32]) -> Vec<u32> {
         values.iter().map(|x| x.to_bits()).collect()

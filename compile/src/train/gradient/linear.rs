@@ -26,8 +26,10 @@ pub(crate) fn pair_gradient(
     b_gradient: &mut [f32],
     wants_input: bool,
 ) -> Option<Buffer> {
-    let mut scaled = Buffer::copy_of(gradient);
-    level.vectorize(Scale { values: &mut scaled, factor: scaling });
+    let mut scaled = Buffer::unwritten(gradient.len());
+    kernel::in_parts(1, [&mut scaled], [gradient], |[out], [values]| {
+        level.vectorize(Scale { values, factor: scaling, out });
+    });
     weight_gradient(level, &scaled, low, pair.out_features, pair.rank, b_gradient);
     let e = argument_gradient(level, &scaled, &pair.b);
     weight_gradient(level, &e, x, pair.rank, pair.in_features, a_gradient);
@@ -54,8 +56,9 @@ pub(crate) fn bias_gradient(level: Level, gradient: &[f32], out: &mut [f32]) {
 }
 
 struct Scale<'a> {
-    values: &'a mut [f32],
+    values: &'a [f32],
     factor: f32,
+    out: &'a mut [f32],
 }
 
 impl Vectorized for Scale<'_> {
@@ -63,8 +66,8 @@ impl Vectorized for Scale<'_> {
 
     #[inline(always)]
     fn run<F: Fma>(self) {
-        for value in self.values {
-            *value *= self.factor;
+        for (out, value) in self.out.iter_mut().zip(self.values) {
+            *out = value * self.factor;
         }
     }
 }

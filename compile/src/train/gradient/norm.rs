@@ -13,21 +13,26 @@ pub(crate) fn rms_norm_backward(
     weight: &[f32],
     eps: f32,
     gradient: &[f32],
-    mut weight_gradient: Option<&mut [f32]>,
+    weight_gradient: Option<&mut [f32]>,
 ) -> Buffer {
     let width = weight.len();
     let size = width as f32;
-    let mut out = Buffer::unwritten(x.len());
-    let mut g = vec![0.0; width];
-    for ((x, d), out) in x.chunks_exact(width).zip(gradient.chunks_exact(width)).zip(out.chunks_exact_mut(width)) {
-        let r = 1.0 / (kernel::sum_squares(level, x) / size + eps).sqrt();
-        if let Some(sum) = weight_gradient.as_deref_mut() {
-            level.vectorize(WeightRow { x, d, r, mean: 0.0, sum });
+    let scale = |x: &[f32]| 1.0 / (kernel::sum_squares(level, x) / size + eps).sqrt();
+    if let Some(sum) = weight_gradient {
+        for (x, d) in x.chunks_exact(width).zip(gradient.chunks_exact(width)) {
+            level.vectorize(WeightRow { x, d, r: scale(x), mean: 0.0, sum });
         }
-        level.vectorize(Multiply { x: d, y: weight, out: &mut g });
-        let k = (r * r * r) * (kernel::dot(level, &g, x) / size);
-        level.vectorize(RmsRow { x, g: &g, r, k, out });
     }
+    let mut out = Buffer::unwritten(x.len());
+    kernel::in_parts(width, [&mut out], [x, gradient], |[out], [x, gradient]| {
+        let mut g = vec![0.0; width];
+        for ((x, d), out) in x.chunks_exact(width).zip(gradient.chunks_exact(width)).zip(out.chunks_exact_mut(width)) {
+            let r = scale(x);
+            level.vectorize(Multiply { x: d, y: weight, out: &mut g });
+            let k = (r * r * r) * (kernel::dot(level, &g, x) / size);
+            level.vectorize(RmsRow { x, g: &g, r, k, out });
+        }
+    });
     out
 }
 
