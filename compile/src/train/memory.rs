@@ -61,14 +61,14 @@ pub fn example_len_bytes(config: &DecoderConfig, initial: &Adapter, example: &Ex
     let low = initial.config.rank * initial.config.targets.len();
     let kept = kept_per_token(config, low, tokens);
     let blocks = if recompute { 1 } else { config.layers };
-    // The tape holds the hidden states between blocks; a gradient of them is copied twice on its way.
-    let tape = (config.layers + 1) * hidden + 3 * hidden;
+    // Blocks that are computed again keep what came in; hidden states and their gradient are on their way between two.
+    let between = if recompute { config.layers * hidden } else { 0 } + 3 * hidden;
     // Gradients of a block's inner values, those of the heads by themselves, each key-value head's scores, and an adapted layer's scaled
     // copy of its own.
     let backward = 4 * config.intermediate + 6 * hidden + 3 * queries + 4 * keys + config.kv_heads * tokens;
     let (_, head) = loss_head_len_bytes(config, std::slice::from_ref(example));
     let inside = (tokens * backward).max(head as usize / 4);
-    4 * (tokens * (blocks * kept + tape) + inside) as u64
+    4 * (tokens * (blocks * kept + between) + inside) as u64
 }
 
 /// Values of `BlockActivations` for each of `tokens` tokens, with `low` values of the adapted layers' factors.
@@ -145,7 +145,8 @@ mod tests {
         let example = Example { tokens: vec![1; 65], loss_from: 60 };
         let (kept, again) =
             (example_len_bytes(config, &initial, &example, false), example_len_bytes(config, &initial, &example, true));
-        assert_eq!(kept - again, (4 * 64 * kept_per_token(config, 6, 64) * (config.layers - 1)) as u64);
+        let (more, less) = (kept_per_token(config, 6, 64) * (config.layers - 1), config.layers * config.hidden);
+        assert_eq!(kept - again, (4 * 64 * (more - less)) as u64);
     }
 
     #[test]
