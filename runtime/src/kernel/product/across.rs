@@ -1,5 +1,6 @@
 //! The transpose of packed panels, made in registers as blocks of it are used: the backward pass reads what the forward pass packed.
 
+use super::BLOCK;
 use super::rows::{RightBlocks, RightRows, Rows};
 use super::tile::Ahead;
 use crate::kernel::lanes::Lanes;
@@ -30,8 +31,13 @@ impl<L: Lanes, B: RightRows<L>> RightBlocks<L> for Across<Rows<B>> {
     }
 
     #[inline(always)]
-    fn ahead<const C: usize>(self, _: usize, _: usize) -> Option<Ahead> {
-        None
+    fn ahead<const C: usize>(self, panel: usize, k: usize, tiles: usize) -> Option<Ahead> {
+        // A tile asks for a part of one piece.
+        (tiles >= BLOCK / C).then(|| Ahead {
+            at: self.0.of.at(k / C * self.0.k + panel * C),
+            words: B::WORDS,
+            piece: (C, self.0.k * B::WORDS),
+        })
     }
 }
 

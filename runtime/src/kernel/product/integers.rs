@@ -224,10 +224,10 @@ impl<L: Lanes> RightBlocks<L> for &IntegerPanels {
     fn prefetch<const C: usize>(self, _: L, _: usize, _: usize, _: usize) {}
 
     #[inline(always)]
-    fn ahead<const C: usize>(self, panel: usize, k: usize) -> Option<Ahead> {
+    fn ahead<const C: usize>(self, panel: usize, k: usize, _: usize) -> Option<Ahead> {
         let unit = head_words(self.minima, C) + pair_words(self.bits, C, self.group);
         let at = (panel / 2 * (self.k / self.group) + k / self.group) * unit;
-        let ahead = Ahead { at: self.words.as_ptr().wrapping_add(at), words: unit.div_ceil(self.group) };
+        let ahead = Ahead::whole(self.words.as_ptr().wrapping_add(at), unit.div_ceil(self.group));
         // Both panels of a pair are read with the first of them.
         panel.is_multiple_of(2).then_some(ahead)
     }
@@ -253,7 +253,7 @@ impl<L: Lanes> RightBlocks<L> for Across<&IntegerPanels> {
     fn prefetch<const C: usize>(self, _: L, _: usize, _: usize, _: usize) {}
 
     #[inline(always)]
-    fn ahead<const C: usize>(self, _: usize, _: usize) -> Option<Ahead> {
+    fn ahead<const C: usize>(self, _: usize, _: usize, _: usize) -> Option<Ahead> {
         None
     }
 }

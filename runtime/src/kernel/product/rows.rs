@@ -24,8 +24,9 @@ pub(super) trait RightBlocks<L: Lanes>: Copy {
         Self: 'r;
     /// Asks for the rows `k..k + len` of one panel, which need not exist: it is needed once the panel at hand has been passed.
     fn prefetch<const C: usize>(self, lanes: L, panel: usize, k: usize, len: usize);
-    /// Where the rows of one panel, which need not exist, lie from `k` on, if one after another and not yet read by the panel before.
-    fn ahead<const C: usize>(self, panel: usize, k: usize) -> Option<Ahead>;
+    /// Where the rows of one panel, which need not exist, lie from `k` on, if `tiles` tiles can ask for all of them, a part each, and the
+    /// panel before has not read them yet.
+    fn ahead<const C: usize>(self, panel: usize, k: usize, tiles: usize) -> Option<Ahead>;
 }
 
 /// The rows of all panels, `k` to a panel.
@@ -59,8 +60,8 @@ impl<L: Lanes> RightBlocks<L> for Rows<F32Rows<'_, L>> {
     fn prefetch<const C: usize>(self, _: L, _: usize, _: usize, _: usize) {}
 
     #[inline(always)]
-    fn ahead<const C: usize>(self, panel: usize, k: usize) -> Option<Ahead> {
-        Some(Ahead { at: self.of.values.as_ptr().wrapping_add((panel * self.k + k) * C).cast(), words: C })
+    fn ahead<const C: usize>(self, panel: usize, k: usize, _: usize) -> Option<Ahead> {
+        Some(Ahead::whole(self.of.at(panel * self.k + k), F32Rows::<L>::WORDS))
     }
 }
 
@@ -85,8 +86,8 @@ impl<L: Lanes, H: Widen<L>> RightBlocks<L> for Rows<HalfRows<'_, L, H>> {
     }
 
     #[inline(always)]
-    fn ahead<const C: usize>(self, panel: usize, k: usize) -> Option<Ahead> {
-        Some(Ahead { at: self.of.0.as_ptr().wrapping_add(panel * self.k + k).cast(), words: C / 2 })
+    fn ahead<const C: usize>(self, panel: usize, k: usize, _: usize) -> Option<Ahead> {
+        Some(Ahead::whole(self.of.at(panel * self.k + k), HalfRows::<L, H>::WORDS))
     }
 }
 
@@ -123,8 +124,12 @@ impl<L: Lanes, B: RightRows<L>> RightSums<L> for Rows<B> {
 
 /// Consecutive rows of panels.
 pub(super) trait RightRows<L: Lanes>: Copy {
+    /// Words of memory in a row.
+    const WORDS: usize;
     /// The `len` rows from `from` on.
     fn part(self, from: usize, len: usize) -> Self;
+    /// Where a row lies, which need not exist.
+    fn at(self, row: usize) -> *const u32;
     /// The two vectors of one row.
     fn row(self, lanes: L, row: usize) -> [L::Vector; 2];
     /// Asks for the `len` rows from `from` on, which need not exist.
@@ -156,6 +161,13 @@ impl<'a, L: Lanes> F32Rows<'a, L> {
 }
 
 impl<L: Lanes> RightRows<L> for F32Rows<'_, L> {
+    const WORDS: usize = 2 * L::WIDTH;
+
+    #[inline(always)]
+    fn at(self, row: usize) -> *const u32 {
+        self.vectors.as_ptr().wrapping_add(row).cast()
+    }
+
     #[inline(always)]
     fn part(self, from: usize, len: usize) -> Self {
         let width = 2 * L::WIDTH;
@@ -210,6 +222,13 @@ impl<L: Lanes> Widen<L> for F16 {
 }
 
 impl<L: Lanes, H: Widen<L>> RightRows<L> for HalfRows<'_, L, H> {
+    const WORDS: usize = L::WIDTH;
+
+    #[inline(always)]
+    fn at(self, row: usize) -> *const u32 {
+        self.0.as_ptr().wrapping_add(row).cast()
+    }
+
     #[inline(always)]
     fn part(self, from: usize, len: usize) -> Self {
         HalfRows(&self.0[from..][..len], PhantomData)

@@ -260,7 +260,7 @@ impl<L: Lanes, const C: usize> Chunk<'_, '_, L, C> {
                         _ => (group.start, k + BLOCK),
                     };
                     let mut ahead = Ahead::nothing(left);
-                    match b.ahead::<C>(first_panel + next, next_k) {
+                    match b.ahead::<C>(first_panel + next, next_k, tiles.padded() / tiles.level.tile_rows()) {
                         Some(next) if L::ASKS_AHEAD => ahead = next,
                         _ => b.prefetch::<C>(lanes, first_panel + panel + 1, k, len),
                     }

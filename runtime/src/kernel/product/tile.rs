@@ -54,19 +54,29 @@ impl<const C: usize, const P: usize, const R: usize> Sink for &mut [[[f32; C]; P
 pub(super) struct Ahead {
     pub(super) at: *const u32,
     pub(super) words: usize,
+    /// Steps of k that lie together, and how many words further the next ones do.
+    pub(super) piece: (usize, usize),
 }
 
 impl Ahead {
     /// Asks for nothing that is not at hand.
     #[inline(always)]
     pub(super) fn nothing(at_hand: &[f32]) -> Ahead {
-        Ahead { at: at_hand.as_ptr().cast(), words: 0 }
+        Ahead::whole(at_hand.as_ptr().cast(), 0)
+    }
+
+    /// A block whose steps of k lie together, `words` each.
+    #[inline(always)]
+    pub(super) fn whole(at: *const u32, words: usize) -> Ahead {
+        Ahead { at, words, piece: (usize::MAX, 0) }
     }
 
     /// The part that the tile `index` of `tiles` asks for, each of them taking `len` steps.
     #[inline(always)]
     pub(super) fn part(self, index: usize, tiles: usize, len: usize) -> Ahead {
-        Ahead { at: self.at.wrapping_add(index * (len / tiles) * self.words), words: self.words.div_ceil(tiles) }
+        let step = index * (len / tiles);
+        let place = step / self.piece.0 * self.piece.1 + step % self.piece.0 * self.words;
+        Ahead::whole(self.at.wrapping_add(place), self.words.div_ceil(tiles))
     }
 }
 
