@@ -117,12 +117,12 @@ mod tests {
         let initial = initial_adapter(level, config, &AdapterConfig::new(3, 6, &targets).expect("known targets"), 0)
             .expect("made");
         for tokens in [1, 7, 64] {
-            let mut hidden = vec![0.5; tokens * config.hidden];
+            let hidden = vec![0.5; tokens * config.hidden].into();
             let mut kv = KeyValue::new(config.kv_heads, config.head_dim, tokens);
             let mut saved = BlockActivations::default();
             let mut segments = [SegmentKv { tokens, kv: &mut kv }];
             let (block, lora) = (&decoder.blocks[0], initial.layers.first());
-            block.forward(level, config, &decoder.rope, lora, &mut hidden, &mut segments, Some(&mut saved));
+            block.forward(level, config, &decoder.rope, lora, hidden, &mut segments, Some(&mut saved));
             let BlockActivations {
                 input,
                 normed,

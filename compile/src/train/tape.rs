@@ -47,7 +47,7 @@ pub(crate) fn adapter_gradient(
         let shape = [inputs.len(), network.decoder.config.hidden];
         record.tensor("forward", None, "model.embed_tokens", "hidden states", &shape, &embedded);
     }
-    let beside = Beside::of(embedded);
+    let beside = Beside::of(embedded.into());
     let mut hidden = Tensor::from_slice(&[0.0f32], 1, &Device::Cpu)?;
     for (layer, flat) in leaves.iter().enumerate() {
         let (network, beside, kept) = (network.clone(), beside.clone(), Mutex::new(None));
@@ -77,7 +77,7 @@ pub(crate) fn decoder_gradient(network: &Network, example: &Example) -> Result<E
     let decoder = &network.decoder;
     let (config, layers) = (&decoder.config, network.places.len());
     let inputs = inputs(example);
-    let mut hidden = decoder.embed(inputs)?;
+    let mut hidden = Buffer::from(decoder.embed(inputs)?);
     let mut kept = Vec::with_capacity(layers);
     for layer in 0..layers {
         let (out, activations) = network.forward(layer, hidden, None);
@@ -153,12 +153,12 @@ enum Kept {
     /// What the forward pass computed.
     Activations(Box<BlockActivations>),
     /// The hidden states that came in, where the rest is computed again.
-    Input(Vec<f32>),
+    Input(Buffer),
 }
 
 impl Network {
     /// Runs one block over an example from position 0.
-    fn forward(&self, layer: usize, input: Vec<f32>, record: Option<&Recorder>) -> (Vec<f32>, Kept) {
+    fn forward(&self, layer: usize, input: Buffer, record: Option<&Recorder>) -> (Buffer, Kept) {
         if self.recompute {
             let (out, _) = self.run(layer, input.clone(), record.is_some(), record);
             (out, Kept::Input(input))
@@ -168,13 +168,7 @@ impl Network {
         }
     }
 
-    fn run(
-        &self,
-        layer: usize,
-        mut hidden: Vec<f32>,
-        keep: bool,
-        record: Option<&Recorder>,
-    ) -> (Vec<f32>, BlockActivations) {
+    fn run(&self, layer: usize, hidden: Buffer, keep: bool, record: Option<&Recorder>) -> (Buffer, BlockActivations) {
         let decoder = &*self.decoder;
         let config = &decoder.config;
         let tokens = hidden.len() / config.hidden;
@@ -183,11 +177,12 @@ impl Network {
         let lora = self.lora.get(layer);
         let mut segments = [SegmentKv { tokens, kv: &mut kv }];
         let keep = keep.then_some(&mut saved);
-        decoder.blocks[layer].forward(decoder.level, config, &decoder.rope, lora, &mut hidden, &mut segments, keep);
+        let block = &decoder.blocks[layer];
+        let out = block.forward(decoder.level, config, &decoder.rope, lora, hidden, &mut segments, keep);
         if let Some(record) = record {
-            record.forward(layer, config, &saved, &hidden);
+            record.forward(layer, config, &saved, &out);
         }
-        (hidden, saved)
+        (out, saved)
     }
 
     /// Takes a block's gradient back to its argument and its flat vector of parameters.
@@ -224,8 +219,8 @@ impl Network {
 struct Beside(Arc<Mutex<Buffer>>);
 
 impl Beside {
-    fn of(hidden: Vec<f32>) -> Self {
-        Self(Arc::new(Mutex::new(hidden.into())))
+    fn of(hidden: Buffer) -> Self {
+        Self(Arc::new(Mutex::new(hidden)))
     }
 
     fn take(&self) -> Buffer {
@@ -258,9 +253,8 @@ impl CustomOp2 for BlockOp {
         _: &CpuStorage,
         _: &TapeLayout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let hidden = self.beside.take().into_vec();
-        let (out, kept) = self.network.forward(self.layer, hidden, self.record.as_deref());
-        self.beside.put(out.into());
+        let (out, kept) = self.network.forward(self.layer, self.beside.take(), self.record.as_deref());
+        self.beside.put(out);
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
         Ok(one_value())
     }

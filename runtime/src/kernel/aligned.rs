@@ -45,18 +45,6 @@ impl<T: Pod> Aligned<T> {
         }
         self
     }
-
-    /// The first `len` values, where a `Vec` begins.
-    pub(super) fn into_vec(self, len: usize) -> Vec<T> {
-        match self.memory {
-            Memory::Allocated(mut values) => {
-                values.truncate(self.from + len);
-                values.drain(..self.from);
-                values
-            }
-            Memory::Mapped(_) => self[..len].to_vec(),
-        }
-    }
 }
 
 /// Zeroed memory of its own for at least one huge page, if the system gives it. Only whole huge pages are backed by such; the rest costs
@@ -140,14 +128,12 @@ mod tests {
             for values in [values.clone(), values] {
                 assert!((values.as_ptr() as usize).is_multiple_of(LINE_LEN_BYTES));
                 assert_eq!(*values, vec![1.5; len]);
-                assert_eq!(values.into_vec(len / 2), vec![1.5; len / 2]);
             }
         }
         let mut words = Aligned::<u32>::default();
         assert_eq!(words.at_least(3), [0; 3]);
         words[1] = 7;
         assert_eq!((words.at_least(2).len(), words[1]), (3, 7));
-        assert_eq!(words.into_vec(2), [0, 7]);
         assert_eq!(*Aligned::from(vec![1, 2]), [1, 2]);
     }
 }

@@ -111,14 +111,16 @@ impl KeyValue {
             return;
         }
         assert!(self.len + rows <= self.capacity, "room for {rows} more positions after {}", self.len);
-        for head in 0..self.kv_heads {
-            for d in 0..self.head_dim {
-                let from = (head * self.head_dim + d) * self.key_stride + self.len;
-                let column = k[head * self.head_dim + d..].iter().step_by(width);
-                for (out, x) in self.keys[from..from + rows].iter_mut().zip(column) {
-                    *out = *x;
+        // Rows lie as far apart as a cache's places for the same line: those of a few are there still when the next column is read.
+        for (block, k) in k.chunks(KEY_BLOCK * width).enumerate() {
+            let (first, rows) = (self.len + block * KEY_BLOCK, k.len() / width);
+            for (column, keys) in self.keys.chunks_exact_mut(self.key_stride).enumerate() {
+                for (out, row) in keys[first..first + rows].iter_mut().zip(k.chunks_exact(width)) {
+                    *out = row[column];
                 }
             }
+        }
+        for head in 0..self.kv_heads {
             let from = (head * self.capacity + self.len) * self.value_stride;
             let rows_out = self.values[from..].chunks_mut(self.value_stride);
             for (out, row) in rows_out.zip(v.chunks_exact(width)) {
@@ -229,5 +231,7 @@ impl KeyValue {
 const KEY_PADDING: usize = 32;
 /// Row lengths at which the rows of a tile of keys fall on few sets of a first-level cache, and are lengthened.
 const KEY_ALIAS: usize = 256;
+/// Rows of keys that are appended at a time: a cache line of each column.
+const KEY_BLOCK: usize = 16;
 /// Columns a row of values is padded to: the widest tile.
 const VALUE_PADDING: usize = 32;

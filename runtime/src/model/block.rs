@@ -125,7 +125,7 @@ impl Block {
         adapted(level, targets.map(|target| (target, self.linear(target))), lora, x, rows)
     }
 
-    /// Runs the block over `hidden [R, C]` in place, R the sum of the segments' tokens, and appends to each segment's keys and values.
+    /// Takes `hidden [R, C]` through the block, R the sum of the segments' tokens, and appends to each segment's keys and values.
     ///
     /// `saved` is filled where given; then there must be one segment, from position 0.
     #[allow(clippy::too_many_arguments)] // the block's whole world, and nothing of it is shared state
@@ -135,14 +135,14 @@ impl Block {
         config: &DecoderConfig,
         rope: &RopeTable,
         lora: Option<&LoraBlock>,
-        hidden: &mut [f32],
+        hidden: Buffer,
         segments: &mut [SegmentKv<'_>],
         saved: Option<&mut BlockActivations>,
-    ) {
+    ) -> Buffer {
         let rows = hidden.len() / config.hidden;
 
         let mut normed = Buffer::unwritten(hidden.len());
-        kernel::rms_norm(level, hidden, &self.input_norm, config.rms_eps, &mut normed);
+        kernel::rms_norm(level, &hidden, &self.input_norm, config.rms_eps, &mut normed);
         let [(mut q, q_low), (mut k, k_low), (v, v_low)] =
             self.adapted(level, [Target::Query, Target::Key, Target::Value], lora, &normed, rows);
         let seen = if saved.is_some() { config.heads * rows * rows } else { 0 };
@@ -150,23 +150,21 @@ impl Block {
         let mut attended = Buffer::unwritten(q.len());
         let keep = if saved.is_some() { Some(&mut *probabilities) } else { None };
         attend(level, config, rope, (&mut q, &mut k, &v), segments, &mut attended, keep);
-        let [(projected, o_low)] = self.adapted(level, [Target::Output], lora, &attended, rows);
-        let input = saved.as_ref().map(|_| Buffer::copy_of(hidden)).unwrap_or_default();
-        kernel::add(level, hidden, &projected);
+        let [(mut middle, o_low)] = self.adapted(level, [Target::Output], lora, &attended, rows);
+        kernel::add(level, &mut middle, &hidden);
 
-        let mut normed2 = Buffer::unwritten(hidden.len());
-        kernel::rms_norm(level, hidden, &self.post_norm, config.rms_eps, &mut normed2);
+        let mut normed2 = Buffer::unwritten(middle.len());
+        kernel::rms_norm(level, &middle, &self.post_norm, config.rms_eps, &mut normed2);
         let [(gate, gate_low), (up, up_low)] = self.adapted(level, [Target::Gate, Target::Up], lora, &normed2, rows);
         let mut product = Buffer::unwritten(gate.len());
         kernel::silu_multiply(level, &gate, &up, &mut product);
-        let [(projected, down_low)] = self.adapted(level, [Target::Down], lora, &product, rows);
-        let middle = saved.as_ref().map(|_| Buffer::copy_of(hidden)).unwrap_or_default();
-        kernel::add(level, hidden, &projected);
+        let [(mut out, down_low)] = self.adapted(level, [Target::Down], lora, &product, rows);
+        kernel::add(level, &mut out, &middle);
 
         if let Some(saved) = saved {
             let low = [down_low, gate_low, k_low, o_low, q_low, up_low, v_low];
             *saved = BlockActivations {
-                input,
+                input: hidden,
                 normed,
                 q,
                 k,
@@ -181,6 +179,7 @@ impl Block {
                 low,
             };
         }
+        out
     }
 }
 

@@ -96,8 +96,8 @@ impl Decoder {
     /// An empty cache for one sequence of at most `capacity` positions, never more than the model's own limit.
     pub fn new_cache(&self, capacity: usize) -> KvCache {
         let capacity = capacity.min(self.config.max_positions);
-        let layer = KeyValue::new(self.config.kv_heads, self.config.head_dim, capacity);
-        KvCache { layers: vec![layer; self.config.layers], capacity }
+        let layer = || KeyValue::new(self.config.kv_heads, self.config.head_dim, capacity);
+        KvCache { layers: std::iter::repeat_with(layer).take(self.config.layers).collect(), capacity }
     }
 
     /// Appends each step's tokens to its sequence; gives the final-normed hidden rows `[ΣT, C]`, in the order of the steps.
@@ -118,48 +118,50 @@ impl Decoder {
         self.run(adapter, steps, true)
     }
 
-    /// Checks adapter and steps and embeds the tokens; then each group of steps goes through all blocks, side by side with the others.
+    /// Checks adapter and steps; then each group of steps goes through all blocks, side by side with the others.
     fn run(&self, adapter: Option<&Adapter>, steps: &mut [Step<'_>], last_only: bool) -> Result<Vec<f32>, ModelError> {
         if let Some(adapter) = adapter {
             self.check_layers("adapter", adapter.layers.len())?;
         }
-        let mut embedded = Vec::with_capacity(steps.len());
         for step in steps.iter() {
             self.check_layers("cache", step.cache.layers.len())?;
             self.check_length(step.cache.len() + step.tokens.len(), step.cache.capacity)?;
-            embedded.push(self.embed(step.tokens)?);
+            self.check_tokens(step.tokens)?;
         }
-        let (mut groups, mut rest, mut rows) = (Vec::new(), steps, embedded.as_slice());
+        let (mut groups, mut rest) = (Vec::new(), steps);
         for count in groups_of(rest.iter().map(|step| step.tokens.len())) {
             let (some, others) = rest.split_at_mut(count);
-            let (part, below) = rows.split_at(count);
-            (rest, rows) = (others, below);
-            groups.push((some, part.concat()));
+            rest = others;
+            groups.push(some);
         }
-        drop(embedded);
-        Ok(kernel::side_by_side(groups, |(steps, hidden)| self.run_group(adapter, steps, hidden, last_only)).concat())
+        let rows = kernel::side_by_side(groups, |steps| self.run_group(adapter, steps, last_only));
+        Ok(rows.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    /// Takes the rows of some steps through every block and the final norm.
+    /// Embeds the tokens of some steps and takes them through every block and the final norm.
     fn run_group(
         &self,
         adapter: Option<&Adapter>,
         steps: &mut [Step<'_>],
-        mut hidden: Vec<f32>,
         last_only: bool,
-    ) -> Vec<f32> {
+    ) -> Result<Vec<f32>, ModelError> {
+        let mut embedded = Vec::new();
+        for step in steps.iter() {
+            self.embed_onto(step.tokens, &mut embedded)?;
+        }
+        let mut hidden = Buffer::from(embedded);
         for (layer, block) in self.blocks.iter().enumerate() {
             let lora = adapter.and_then(|adapter| adapter.layers.get(layer));
             if last_only && layer + 1 == self.blocks.len() {
-                hidden = self.keep_last(layer, block, lora, &hidden, steps);
-                self.run_block(layer, block, lora, &mut hidden, steps, |_| 1);
+                let last = self.keep_last(layer, block, lora, &hidden, steps);
+                hidden = self.run_block(layer, block, lora, last.into(), steps, |_| 1);
             } else {
-                self.run_block(layer, block, lora, &mut hidden, steps, |tokens| tokens);
+                hidden = self.run_block(layer, block, lora, hidden, steps, |tokens| tokens);
             }
         }
         let mut normed = vec![0.0; hidden.len()];
         kernel::rms_norm(self.level, &hidden, &self.final_norm, self.config.rms_eps, &mut normed);
-        normed
+        Ok(normed)
     }
 
     /// Runs one block; `rows` says how many rows of `hidden` are a step's, by its tokens.
@@ -168,10 +170,10 @@ impl Decoder {
         layer: usize,
         block: &Block,
         lora: Option<&LoraBlock>,
-        hidden: &mut [f32],
+        hidden: Buffer,
         steps: &mut [Step<'_>],
         rows: impl Fn(usize) -> usize,
-    ) {
+    ) -> Buffer {
         let mut segments: Vec<SegmentKv<'_>> = steps
             .iter_mut()
             .filter_map(|step| {
@@ -179,7 +181,7 @@ impl Decoder {
                 step.cache.layers.get_mut(layer).map(|kv| SegmentKv { tokens, kv })
             })
             .collect();
-        block.forward(self.level, &self.config, &self.rope, lora, hidden, &mut segments, None);
+        block.forward(self.level, &self.config, &self.rope, lora, hidden, &mut segments, None)
     }
 
     /// Appends the keys and values of all of each step's rows but the last, and gives the last ones, `[N, C]`.
@@ -225,17 +227,20 @@ impl Decoder {
     /// # Errors
     /// [`ModelError::SequenceEmpty`], [`ModelError::SequenceTooLong`], [`ModelError::TokenOutside`].
     pub fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, ModelError> {
-        if tokens.is_empty() {
-            return Err(ModelError::SequenceEmpty);
-        }
-        self.check_length(tokens.len(), self.config.max_positions)?;
-        let mut rows = Vec::with_capacity(tokens.len() * self.config.hidden);
-        for token in tokens {
-            let row = self.embedding.row(*token as usize, self.config.hidden, &self.head);
-            let outside = ModelError::TokenOutside { found: *token, vocabulary: self.config.vocabulary };
-            rows.extend_from_slice(&row.ok_or(outside)?);
-        }
+        self.check_tokens(tokens)?;
+        let mut rows = Vec::new();
+        self.embed_onto(tokens, &mut rows)?;
         Ok(rows)
+    }
+
+    /// Appends the embedding rows of tokens.
+    fn embed_onto(&self, tokens: &[u32], rows: &mut Vec<f32>) -> Result<(), ModelError> {
+        rows.reserve(tokens.len() * self.config.hidden);
+        for &token in tokens {
+            let row = self.embedding.row(token as usize, self.config.hidden, &self.head);
+            rows.extend_from_slice(&row.ok_or_else(|| self.outside(token))?);
+        }
+        Ok(())
     }
 
     /// Logits `[R, V]` of final-normed rows `[R, C]`.
@@ -304,6 +309,19 @@ impl Decoder {
     fn check_layers(&self, what: &'static str, found: usize) -> Result<(), ModelError> {
         let expected = self.config.layers;
         if found == expected { Ok(()) } else { Err(ModelError::LayerCount { what, found, expected }) }
+    }
+
+    fn check_tokens(&self, tokens: &[u32]) -> Result<(), ModelError> {
+        if tokens.is_empty() {
+            return Err(ModelError::SequenceEmpty);
+        }
+        self.check_length(tokens.len(), self.config.max_positions)?;
+        let outside = tokens.iter().find(|token| **token as usize >= self.config.vocabulary);
+        outside.map_or(Ok(()), |token| Err(self.outside(*token)))
+    }
+
+    fn outside(&self, found: u32) -> ModelError {
+        ModelError::TokenOutside { found, vocabulary: self.config.vocabulary }
     }
 
     fn check_length(&self, found: usize, limit: usize) -> Result<(), ModelError> {
