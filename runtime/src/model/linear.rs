@@ -37,18 +37,8 @@ impl Linear {
         rows: usize,
     ) -> [Buffer; N] {
         let mut all = layers.map(|layer| Buffer::unwritten(rows * layer.out_features));
-        let right = layers.iter().zip(&mut all).map(|(layer, y)| (&layer.weight, &mut **y)).collect();
-        kernel::products(level, x, rows, right);
-        for (layer, y) in layers.iter().zip(&mut all) {
-            layer.add_bias(level, y);
-        }
+        let right = layers.iter().zip(&mut all).map(|(layer, y)| (&layer.weight, layer.bias.as_deref(), &mut **y));
+        kernel::products(level, x, rows, right.collect());
         all
-    }
-
-    /// Adds the bias, if there is one, to each row of `y [rows, out]`.
-    pub(super) fn add_bias(&self, level: Level, y: &mut [f32]) {
-        if let Some(bias) = &self.bias {
-            kernel::add_bias(level, y, bias);
-        }
     }
 }

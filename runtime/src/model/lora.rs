@@ -192,14 +192,13 @@ pub(super) fn adapted<const N: usize>(
     });
     let mut right = Vec::with_capacity(2 * N);
     for (((_, linear), pair), (y, low)) in layers.iter().zip(pairs).zip(&mut out) {
-        right.push((&linear.weight, &mut **y));
+        right.push((&linear.weight, linear.bias.as_deref(), &mut **y));
         if let Some(pair) = pair {
-            right.push((&pair.a, &mut **low));
+            right.push((&pair.a, None, &mut **low));
         }
     }
     kernel::products(level, x, rows, right);
-    for (((_, linear), pair), (y, low)) in layers.iter().zip(pairs).zip(&mut out) {
-        linear.add_bias(level, y);
+    for (pair, (y, low)) in pairs.into_iter().zip(&mut out) {
         if let (Some(block), Some(pair)) = (lora, pair) {
             let mut delta = Buffer::unwritten(y.len());
             kernel::product(level, low, rows, &pair.b, &mut delta);

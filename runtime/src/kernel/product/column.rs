@@ -35,6 +35,8 @@ pub(super) struct Column<'a, 'b, const W: usize> {
     pub(super) ahead: Ahead,
     /// `[rows, C]`, what the blocks before add up to.
     pub(super) sums: &'a mut [[f32; W]],
+    /// From the panel's first column on, where C takes the sums.
+    pub(super) bias: Option<&'a [f32]>,
     pub(super) out: &'a mut [&'b mut [f32]],
     pub(super) at: At,
 }
@@ -43,12 +45,12 @@ impl<const W: usize> Column<'_, '_, W> {
     /// Takes the rows past the block: those in high tiles, then those in lower ones.
     #[inline(always)]
     pub(super) fn past(self, tiles: Tiles) {
-        let Column { needed, first_row, left, right, ahead, sums, out, at } = self;
+        let Column { needed, first_row, left, right, ahead, sums, bias, out, at } = self;
         let (high, low) = left.split_at(tiles.high_values(left.len()));
         let (sums, low_sums) = sums.split_at_mut(tiles.high_values(sums.len()));
         let (out, low_out) = out.split_at_mut(tiles.high);
         if !out.is_empty() {
-            tiles.level.with_lanes(Column { needed, first_row, left: high, right, ahead, sums, out, at });
+            tiles.level.with_lanes(Column { needed, first_row, left: high, right, ahead, sums, bias, out, at });
         }
         if !low_out.is_empty() {
             let first_row = first_row + tiles.high;
@@ -59,6 +61,7 @@ impl<const W: usize> Column<'_, '_, W> {
                 right,
                 ahead,
                 sums: low_sums,
+                bias,
                 out: low_out,
                 at,
             });
@@ -71,7 +74,7 @@ impl<const W: usize> WithLanes for Column<'_, '_, W> {
 
     #[inline(always)]
     fn run<L: Lanes, const R: usize, const C: usize>(self, lanes: L) {
-        let Column { needed, first_row, left, right, ahead, sums, out, at } = self;
+        let Column { needed, first_row, left, right, ahead, sums, bias, out, at } = self;
         let len = right.len() / C;
         let right = F32Rows::<L>::new(right);
         let tiles = out.len().div_ceil(R);
@@ -91,7 +94,7 @@ impl<const W: usize> WithLanes for Column<'_, '_, W> {
                 }
             }
             match (at.first, at.last) {
-                (true, true) if whole && out.len() == R => {
+                (true, true) if whole && out.len() == R && bias.is_none() => {
                     tile(lanes, a, [b], ahead, Place { rows: out, column });
                     continue;
                 }
@@ -99,7 +102,7 @@ impl<const W: usize> WithLanes for Column<'_, '_, W> {
                 (false, _) => tile(lanes, a, [b], ahead, Sums::<W, true>(sums)),
             }
             if at.last {
-                finish::<L, W>(lanes, sums, out, column);
+                finish::<L, W>(lanes, sums, bias, out, column);
             }
         }
     }
@@ -114,17 +117,30 @@ pub(super) fn resume<const C: usize>(out: &[&mut [f32]], column: usize, sums: &m
     }
 }
 
-/// Puts sums where they belong in C, whose rows may end before them.
+/// Puts sums, with the bias if there is one, where they belong in C, whose rows may end before them.
 #[inline(always)]
-fn finish<L: Lanes, const C: usize>(lanes: L, sums: &[[f32; C]], out: &mut [&mut [f32]], column: usize) {
+fn finish<L: Lanes, const C: usize>(
+    lanes: L,
+    sums: &[[f32; C]],
+    bias: Option<&[f32]>,
+    out: &mut [&mut [f32]],
+    column: usize,
+) {
     for (sums, out) in sums.iter().zip(out) {
         let out = &mut out[column..];
         if out.len() < C {
             out.copy_from_slice(&sums[..out.len()]);
-        } else {
-            for at in [0, L::WIDTH] {
-                lanes.store(lanes.load(&sums[at..]), &mut out[at..]);
+            for (out, bias) in out.iter_mut().zip(bias.unwrap_or_default()) {
+                *out += bias;
             }
+            continue;
+        }
+        for at in [0, L::WIDTH] {
+            let mut sum = lanes.load(&sums[at..]);
+            if let Some(bias) = bias {
+                sum = lanes.add(sum, lanes.load(&bias[at..]));
+            }
+            lanes.store(sum, &mut out[at..]);
         }
     }
 }

@@ -17,6 +17,7 @@ use std::cell::Cell;
 
 use rayon::prelude::*;
 
+use super::activation::add_bias;
 use super::aligned::Aligned;
 use super::fma::Fma;
 use super::level::{Level, Vectorized};
@@ -37,7 +38,7 @@ pub const BLOCK: usize = 256;
 ///
 /// Where the shapes do not fit or `b` was packed for another level.
 pub fn product(level: Level, a: &[f32], m: usize, b: &PackedMatrix, c: &mut [f32]) {
-    products(level, a, m, vec![(b, c)]);
+    products(level, a, m, vec![(b, None, c)]);
 }
 
 /// Computes C = A Bᵀ: `a` is `[M, K]`, `b` holds `[N, K]`, `c` is `[M, N]`. The backward pass of a linear layer needs it of the weight
@@ -49,21 +50,22 @@ pub fn product(level: Level, a: &[f32], m: usize, b: &PackedMatrix, c: &mut [f32
 pub fn product_by_transpose(level: Level, a: &[f32], m: usize, b: &PackedMatrix, c: &mut [f32]) {
     assert_eq!(a.len(), m * b.n(), "left side of a product by a transpose [{m}, {}]", b.n());
     let left = Left { values: a, stride: b.n(), transposed: false };
-    multiply(level, left, m, Needed::All, vec![(Right { matrix: b, across: true }, c)]);
+    multiply(level, left, m, Needed::All, vec![(Right { matrix: b, across: true, bias: None }, c)]);
 }
 
 /// Computes several products of the same left side, as if one after the other: the left side is packed once for all of them, and there are
-/// fewer hand-overs where each is small.
+/// fewer hand-overs where each is small. To every row of one with a bias `[N]`, that is added last, as [`super::add_bias`] does.
 ///
 /// # Panics
 ///
 /// As [`product`].
-pub fn products(level: Level, a: &[f32], m: usize, right: Vec<(&PackedMatrix, &mut [f32])>) {
-    for (b, _) in &right {
+pub fn products(level: Level, a: &[f32], m: usize, right: Vec<(&PackedMatrix, Option<&[f32]>, &mut [f32])>) {
+    for (b, bias, _) in &right {
         assert_eq!(a.len(), m * b.k(), "left side of a product [{m}, {}]", b.k());
+        assert!(bias.is_none_or(|bias| bias.len() == b.n()), "bias of a product [{m}, {}]", b.n());
     }
-    let stride = right.first().map_or(0, |(b, _)| b.k());
-    let right = right.into_iter().map(|(matrix, c)| (Right { matrix, across: false }, c)).collect();
+    let stride = right.first().map_or(0, |(b, ..)| b.k());
+    let right = right.into_iter().map(|(matrix, bias, c)| (Right { matrix, across: false, bias }, c)).collect();
     multiply(level, Left { values: a, stride, transposed: false }, m, Needed::All, right);
 }
 
@@ -86,7 +88,7 @@ pub fn product_lower(level: Level, a: &[f32], b: &PackedMatrix, c: &mut [f32]) {
     let (k, m) = (b.k(), b.n());
     assert_eq!(a.len(), m * k, "left side of a product [{m}, {k}]");
     let left = Left { values: a, stride: k, transposed: false };
-    multiply(level, left, m, Needed::LowerResult, vec![(Right { matrix: b, across: false }, c)]);
+    multiply(level, left, m, Needed::LowerResult, vec![(Right { matrix: b, across: false, bias: None }, c)]);
 }
 
 /// Computes C = Aᵀ B of a lower triangle: `a` is `[T, T]` with +0 at (k, i) for k < i, `b` is `[T, N]`, `c` is `[T, N]`. What is added there
@@ -103,7 +105,7 @@ fn transposed(level: Level, a: &[f32], b: &[f32], (k, m, n): (usize, usize, usiz
     assert_eq!(a.len(), k * m, "left side of a transposed product [{k}, {m}]");
     let b = PackedMatrix::from_rows_in(level, b, k, n, RIGHT_ROOM.take());
     let left = Left { values: a, stride: m, transposed: true };
-    multiply(level, left, m, needed, vec![(Right { matrix: &b, across: false }, c)]);
+    multiply(level, left, m, needed, vec![(Right { matrix: &b, across: false, bias: None }, c)]);
     let room = b.into_room();
     if room.len() <= MOST_RIGHT_ROOM {
         RIGHT_ROOM.set(room);
@@ -137,11 +139,12 @@ enum Needed {
     UpperLeft,
 }
 
-/// The right side of a product: a packed matrix, or its transpose where `across`.
+/// The right side of a product: a packed matrix, or its transpose where `across`; and what is added to every row of the product.
 #[derive(Clone, Copy)]
 struct Right<'a> {
     matrix: &'a PackedMatrix,
     across: bool,
+    bias: Option<&'a [f32]>,
 }
 
 impl Right<'_> {
@@ -168,6 +171,9 @@ fn multiply(level: Level, a: Left<'_>, m: usize, needed: Needed, right: Vec<(Rig
         assert_eq!(c.len(), m * b.columns(), "output of a product [{m}, {}]", b.columns());
         if b.depth() == 0 || c.is_empty() {
             c.fill(0.0);
+            if let Some(bias) = b.bias {
+                add_bias(level, c, bias);
+            }
         } else {
             whole.push((b, c));
         }

@@ -106,7 +106,9 @@ fn few<L: Lanes, const R: usize, const C: usize>(lanes: L, run: Run<'_>) {
     pack_left::<L, R>(lanes, a, first_row, R, 0, left);
     let (left, _) = left.as_chunks::<R>();
     for part in parts {
-        part.b.matrix.visit(Walk::<L, R, C> { lanes, left, first_panel: part.first_panel, out: part.out });
+        let Part { b, first_panel, out } = part;
+        let bias = b.bias.map(|bias| &bias[first_panel * C..]);
+        b.matrix.visit(Walk::<L, R, C> { lanes, left, first_panel, bias, out });
     }
 }
 
@@ -115,6 +117,8 @@ struct Walk<'a, 'b, L, const R: usize, const C: usize> {
     lanes: L,
     left: &'a [[f32; R]],
     first_panel: usize,
+    /// From the first panel's columns on.
+    bias: Option<&'a [f32]>,
     out: Vec<&'b mut [f32]>,
 }
 
@@ -143,7 +147,7 @@ impl<L: Lanes, const R: usize, const C: usize> Walk<'_, '_, L, R, C> {
     /// Walks the panels from end to end, `P` side by side.
     #[inline(always)]
     fn past<B: RightSums<L>, const P: usize>(self, b: B) {
-        let Walk { lanes, left, first_panel, mut out } = self;
+        let Walk { lanes, left, first_panel, bias, mut out } = self;
         let panels = out[0].len().div_ceil(C);
         let mut panel = 0;
         while panel < panels {
@@ -159,6 +163,14 @@ impl<L: Lanes, const R: usize, const C: usize> Walk<'_, '_, L, R, C> {
                     let mut sums = [[[0.0f32; C]; 1]; R];
                     b.sums::<_, R, C, 1>(lanes, a, from, k, &mut sums);
                     settle(&sums, &mut out, column, block == 0);
+                }
+            }
+            if let Some(bias) = bias {
+                let columns = panel * C..out[0].len().min((panel + side_by_side) * C);
+                for out in &mut out {
+                    for (out, bias) in out[columns.clone()].iter_mut().zip(&bias[columns.clone()]) {
+                        *out += bias;
+                    }
                 }
             }
             panel += side_by_side;
@@ -179,12 +191,13 @@ fn many<L: Lanes, const C: usize>(lanes: L, run: Run<'_>) {
         let end = rows.min(chunk + step);
         let tiles = Tiles::of(level, first_row + chunk, end - chunk);
         for first_k in (0..depth).step_by(held) {
-            let depth = held.min(depth - first_k);
+            let (depth, rest) = (held.min(depth - first_k), depth - first_k);
             let packed = packed.unwrap_or_else(|| tiles.pack(a, first_k, &mut left[..tiles.padded() * depth]));
             let blocks: Vec<&[f32]> = packed.chunks(tiles.padded() * BLOCK).collect();
             for Part { b, first_panel, out } in &mut parts {
                 let (first_panel, across, out) = (*first_panel, b.across, &mut out[chunk..end]);
                 let blocks = &blocks;
+                let bias = b.bias.filter(|_| depth == rest).map(|bias| &bias[first_panel * C..]);
                 b.matrix.visit(Chunk::<L, C> {
                     lanes,
                     tiles,
@@ -193,6 +206,7 @@ fn many<L: Lanes, const C: usize>(lanes: L, run: Run<'_>) {
                     first_k,
                     across,
                     first_panel,
+                    bias,
                     out,
                     room,
                     sums,
@@ -213,6 +227,8 @@ struct Chunk<'a, 'b, L, const C: usize> {
     first_k: usize,
     across: bool,
     first_panel: usize,
+    /// From the first panel's columns on, where these blocks are the last ones.
+    bias: Option<&'a [f32]>,
     out: &'a mut [&'b mut [f32]],
     room: &'a mut [f32],
     /// For the sums of a group of panels, `[rows, C]` each.
@@ -238,7 +254,7 @@ impl<L: Lanes, const C: usize> Chunk<'_, '_, L, C> {
     /// Takes the rows past the panels, a group of them at a time.
     #[inline(always)]
     fn past<B: RightBlocks<L>>(self, b: B) {
-        let Chunk { lanes, tiles, needed, blocks, first_k, first_panel, out, room, sums, .. } = self;
+        let Chunk { lanes, tiles, needed, blocks, first_k, first_panel, bias, out, room, sums, .. } = self;
         let panels = out[0].len().div_ceil(C);
         let group = (GROUP_COLUMNS / C).max(1);
         let (sums, _) = sums.as_chunks_mut::<C>();
@@ -266,7 +282,8 @@ impl<L: Lanes, const C: usize> Chunk<'_, '_, L, C> {
                     }
                     let (panel_column, column) = ((first_panel + panel) * C, panel * C);
                     let at = At { k, panel_column, column, first: k == 0, last };
-                    Column { needed, first_row: tiles.first, left, right, ahead, sums, out, at }.past(tiles);
+                    let bias = bias.filter(|_| last).map(|bias| &bias[column..]);
+                    Column { needed, first_row: tiles.first, left, right, ahead, sums, bias, out, at }.past(tiles);
                 }
             }
         }

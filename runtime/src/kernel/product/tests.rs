@@ -404,25 +404,33 @@ fn any_scale_and_integer_is_multiplied_as_in_f32() {
 }
 
 #[test]
-fn products_of_one_left_side_are_those_one_by_one() {
+fn products_of_one_left_side_are_those_one_by_one_with_their_biases_added() {
     let mut random = SplitMix(11);
-    for (m, k) in [(1, 256), (1, 900), (5, 300), (130, 64), (3, 0)] {
+    // The last takes its left side in two pieces.
+    for (m, k) in [(1, 256), (1, 900), (3, 70), (5, 300), (130, 64), (3, 0), (385, 5400)] {
         let a = random.uniforms(m * k);
         for level in levels() {
-            let right: Vec<PackedMatrix> = [1, 700, 33, 512]
-                .map(|n| PackedMatrix::from_rows(level, &random.uniforms(k * n), k, n))
+            let columns = if m > 300 { vec![33] } else { vec![1, 700, 33, 512] };
+            let right: Vec<(PackedMatrix, Option<Vec<f32>>)> = columns
                 .into_iter()
+                .map(|n| {
+                    let bias = (n != 512).then(|| random.uniforms(n));
+                    (PackedMatrix::from_rows(level, &random.uniforms(k * n), k, n), bias)
+                })
                 .collect();
-            let empty = || right.iter().map(|b| vec![f32::NAN; m * b.n()]).collect::<Vec<_>>();
+            let empty = || right.iter().map(|(b, _)| vec![f32::NAN; m * b.n()]).collect::<Vec<_>>();
             let mut want = empty();
-            for (b, c) in right.iter().zip(&mut want) {
+            for ((b, bias), c) in right.iter().zip(&mut want) {
                 product(level, &a, m, b, c);
+                if let Some(bias) = bias {
+                    reference::add_bias(c, bias);
+                }
             }
             let all = |c: &[Vec<f32>]| c.iter().map(|c| bits(c)).collect::<Vec<_>>();
             for threads in [1, 2, 5, 16] {
                 let mut got = empty();
-                let pairs = right.iter().zip(got.iter_mut().map(Vec::as_mut_slice)).collect();
-                pool(threads).install(|| products(level, &a, m, pairs));
+                let right = right.iter().zip(&mut got).map(|((b, bias), c)| (b, bias.as_deref(), &mut **c)).collect();
+                pool(threads).install(|| products(level, &a, m, right));
                 assert_eq!(all(&got), all(&want), "{m} rows of {k} at {level:?} on {threads} threads");
             }
         }
