@@ -197,9 +197,7 @@ fn batch_gradient<O: Objective>(
         left.learned += right.learned;
         left.tokens += right.tokens;
         for (left, right) in left.groups.iter_mut().zip(&right.groups) {
-            left.par_chunks_mut(CHUNK)
-                .zip(right.par_chunks(CHUNK))
-                .for_each(|(left, right)| kernel::add(level, left, right));
+            kernel::add(level, left, right);
         }
     };
     for some in batch.chunks(in_flight) {
@@ -299,7 +297,7 @@ fn check(settings: &Settings, examples: usize) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// Values one thread adds or divides at a time; does not show in the result.
+/// Values one thread divides at a time; does not show in the result.
 const CHUNK: usize = 1 << 16;
 
 #[cfg(test)]

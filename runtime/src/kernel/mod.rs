@@ -61,7 +61,7 @@ pub use quantized::{IntegerBits, QuantizedRows, quantize_group};
 pub use reduce::{LANES, dot, max, sum, sum_squares};
 pub use rope::{RopeScaling, RopeTable};
 pub use scores::{StoredRows, scores, widen};
-pub use softmax::softmax;
+pub use softmax::{softmax, softmax_backward};
 pub use spread::{awake, in_parts, side_by_side};
 
 /// Why a kernel level cannot be had.

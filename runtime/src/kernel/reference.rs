@@ -155,6 +155,19 @@ pub fn softmax(row: &mut [f32]) {
     }
 }
 
+/// Gradients of softmax's rows `[R, width]`, taken back to scores that were multiplied with `scale`, in place; row i of i + 1 scores where
+/// `causal`.
+pub fn softmax_backward(p: &[f32], d: &mut [f32], width: usize, scale: f32, causal: bool) {
+    for row in 0..d.len() / width {
+        let (p, d) = (&p[row * width..][..width], &mut d[row * width..][..width]);
+        let seen = if causal { row + 1 } else { width };
+        let s = dot(&p[..seen], &d[..seen]);
+        for i in 0..width {
+            d[i] = if i < seen { p[i] * (d[i] - s) * scale } else { 0.0 };
+        }
+    }
+}
+
 /// `y = (x r) w`, `r = 1 / √(Σ x² / C + eps)`.
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let width = weight.len();

@@ -5,11 +5,24 @@
 use super::lanes::Lanes;
 use super::level::{Level, WithLanes};
 use super::math::exp;
-use super::reduce::{Held, LANES, apart, greatest, held, tree, vectors};
+use super::reduce::{Held, LANES, apart, dot_lanes, greatest, held, tree, vectors};
 
 /// Replaces a row by its softmax.
 pub fn softmax(level: Level, row: &mut [f32]) {
     level.with_lanes(Softmax(row));
+}
+
+/// Takes the gradients of rows of `width` probabilities, [`softmax`] of scores times `scale`, back to the scores, over themselves:
+/// `(p · (d − s)) · scale`, `s` the [`super::dot`] of the row's p and d. Where `causal`, row i is of i + 1 scores, and +0 is put beyond.
+///
+/// # Panics
+///
+/// Where the shapes do not fit.
+pub fn softmax_backward(level: Level, p: &[f32], d: &mut [f32], width: usize, scale: f32, causal: bool) {
+    assert_eq!(p.len(), d.len(), "probabilities and their gradients");
+    assert!(d.is_empty() || width > 0 && d.len().is_multiple_of(width), "whole rows of gradients");
+    assert!(!causal || d.len() <= width * width, "no more rows than scores in one");
+    level.with_lanes(Backward { p, d, width, scale, causal });
 }
 
 struct Softmax<'a>(&'a mut [f32]);
@@ -20,6 +33,32 @@ impl WithLanes for Softmax<'_> {
     #[inline(always)]
     fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) {
         normalise(lanes, self.0, 1.0);
+    }
+}
+
+struct Backward<'a> {
+    p: &'a [f32],
+    d: &'a mut [f32],
+    width: usize,
+    scale: f32,
+    causal: bool,
+}
+
+impl WithLanes for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes, const ROWS: usize, const COLUMNS: usize>(self, lanes: L) {
+        let Backward { p, d, width, scale, causal } = self;
+        for (row, (p, d)) in p.chunks_exact(width.max(1)).zip(d.chunks_exact_mut(width.max(1))).enumerate() {
+            let (seen, unseen) = d.split_at_mut(if causal { row + 1 } else { width });
+            let p = &p[..seen.len()];
+            let dot = dot_lanes(lanes, p, seen);
+            for (d, p) in seen.iter_mut().zip(p) {
+                *d = p * (*d - dot) * scale;
+            }
+            unseen.fill(0.0);
+        }
     }
 }
 

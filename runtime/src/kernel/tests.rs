@@ -92,6 +92,14 @@ fn activations() {
 #[test]
 fn softmax_and_losses() {
     check("softmax", |l, x, _| in_place(x, |x| softmax(l, x)), |x, _| in_place(x, reference::softmax));
+    for causal in [false, true] {
+        let rows = |x: &[f32]| x.repeat(x.len().min(40));
+        check(
+            "softmax_backward",
+            |l, x, y| in_place(&rows(y), |d| softmax_backward(l, &rows(x), d, x.len(), 0.3, causal)),
+            |x, y| in_place(&rows(y), |d| reference::softmax_backward(&rows(x), d, x.len().max(1), 0.3, causal)),
+        );
+    }
     let losses = |x: &[f32], f: &dyn Fn(usize, &mut [f32]) -> f32| {
         let Some(last) = x.len().checked_sub(1) else { return Vec::new() };
         [0, last / 2, last]

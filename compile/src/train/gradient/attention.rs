@@ -9,7 +9,7 @@
 //! with finite values they leave +0 (any other ends the run at this step). Those of `d Q` end with them, and there they count: a sum that
 //! underflow has made −0 becomes +0.
 
-use kolm_runtime::kernel::{self, Buffer, Fma, Level, PackedMatrix, Vectorized};
+use kolm_runtime::kernel::{self, Buffer, Level, PackedMatrix};
 
 /// Shape of one attention.
 #[derive(Clone, Copy)]
@@ -104,12 +104,7 @@ impl KeyValueHead {
             } else {
                 kernel::product(level, &d, tokens, &self.values, &mut scores);
             }
-            for (row, (s, p)) in scores.chunks_exact_mut(tokens).zip(p.chunks_exact(tokens)).enumerate() {
-                let seen = if shape.causal { row + 1 } else { tokens };
-                let dot = kernel::dot(level, &p[..seen], &s[..seen]);
-                level.vectorize(ScoreRow { p: &p[..seen], s: &mut s[..seen], dot, scale: shape.scale });
-                s[seen..].fill(0.0);
-            }
+            kernel::softmax_backward(level, p, &mut scores, tokens, shape.scale, shape.causal);
             kernel::product(level, &scores, tokens, &self.keys, &mut out.q[head * len..][..len]);
             for (scores, values, sum) in [(&*scores, &queries, &mut out.k), (p, &d, &mut out.v)] {
                 if head == 0 {
@@ -145,24 +140,6 @@ fn columns(rows: &[f32], heads: usize, head: usize, head_dim: usize) -> Buffer {
 fn set_columns(rows: &mut [f32], heads: usize, head: usize, head_dim: usize, part: &[f32]) {
     for (row, part) in rows.chunks_exact_mut(heads * head_dim).zip(part.chunks_exact(head_dim)) {
         row[head * head_dim..(head + 1) * head_dim].copy_from_slice(part);
-    }
-}
-
-struct ScoreRow<'a> {
-    p: &'a [f32],
-    s: &'a mut [f32],
-    dot: f32,
-    scale: f32,
-}
-
-impl Vectorized for ScoreRow<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<F: Fma>(self) {
-        for (s, p) in self.s.iter_mut().zip(self.p) {
-            *s = p * (*s - self.dot) * self.scale;
-        }
     }
 }
 

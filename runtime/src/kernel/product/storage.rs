@@ -247,4 +247,4 @@ fn fill_panels<T: Send>(level: Level, panels: &mut [T], len: usize, fill: impl F
 }
 
 /// Elements below which packing stays on the calling thread.
-const PARALLEL_PACK: usize = 1 << 18;
+const PARALLEL_PACK: usize = 1 << 16;
